@@ -1,0 +1,3 @@
+"""Actors, and the fleets of Telegram sessions made of them."""
+
+from telestage.actors.kernel import *  # noqa: F403 - temporary

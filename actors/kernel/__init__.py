@@ -1,0 +1,64 @@
+"""An actor runtime for asyncio that knows nothing of Telegram: Thespian's missing asyncio base."""
+
+from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.ask import NO_REPLY, Reply
+from telestage.actors.kernel.deadletters import DeadLetter, DeadLetters
+from telestage.actors.kernel.errors import (
+    ActorError,
+    ActorKilled,
+    ActorRestarted,
+    ActorStopped,
+    AskCycle,
+    AskDirection,
+    AskError,
+    AskTimeout,
+    MailboxFull,
+    NameTaken,
+    QueueWaitTimeout,
+    StartTimeout,
+    TelestageError,
+    Unhandled,
+    WrongReply,
+)
+from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.lifecycle import ChildFailed, Terminated
+from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.supervision import Backoff, Directive, Supervision
+from telestage.actors.kernel.system import ActorStatistics, ActorSystem
+from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
+from telestage.actors.kernel.timers import Timer
+
+__all__ = [
+    "NO_REPLY",
+    "Actor",
+    "ActorError",
+    "ActorKilled",
+    "ActorRestarted",
+    "ActorStatistics",
+    "ActorStopped",
+    "ActorSystem",
+    "AskCycle",
+    "AskDirection",
+    "AskError",
+    "AskTimeout",
+    "Backoff",
+    "ChildFailed",
+    "DeadLetter",
+    "DeadLetters",
+    "Directive",
+    "MailboxFull",
+    "NameTaken",
+    "QueueWaitTimeout",
+    "Ref",
+    "Reply",
+    "StartTimeout",
+    "Supervision",
+    "TaskDetails",
+    "TaskRegistry",
+    "TelestageError",
+    "Terminated",
+    "Timer",
+    "Unhandled",
+    "WrongReply",
+    "handles",
+]

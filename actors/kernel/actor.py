@@ -1,0 +1,243 @@
+"""The class people derive their actors from.
+
+An actor is a `thespian.actors.Actor`, so both kinds live side by side; its own face is
+snake_case and async. Everything here is for the actor's own turns: call nothing of it from outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, TypeVar, overload
+
+import thespian.actors
+
+from telestage.actors.kernel.ask import NO_REPLY, Ask, Reply
+from telestage.actors.kernel.cell import Cell, Envelope
+from telestage.actors.kernel.errors import Unhandled, WrongReply
+from telestage.actors.kernel.handlers import HandlerTable
+from telestage.actors.kernel.lifecycle import ChildFailed, Terminated
+from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
+from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.supervision import Supervision
+from telestage.actors.kernel.timers import Timer
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.system import ActorSystem
+
+__all__ = ["Actor"]
+
+R = TypeVar("R")
+
+
+class Actor(thespian.actors.Actor):
+    """An actor: state that only its own turns touch, and handlers that run one at a time.
+
+    Mark handlers with `@handles`. `__init__` takes what `spawn` is given, runs again at each restart,
+    and may already use `self.ref`, `self.spawn`, `self.tell` and the like.
+    """
+
+    __slots__ = ("_cell",)
+    _cell: Cell
+
+    supervision: ClassVar[Supervision] = Supervision()
+    """How this actor answers the failures of its children. A child's own, given to `spawn`, comes first."""
+
+    keep_children: ClassVar[bool] = False
+    """Whether a restart leaves the children alive. Default: they are stopped before it, as in Pekko.
+    Hazard of keeping: the new instance must take them over from `self.children`."""
+
+    ask_rank: ClassVar[int | None] = None
+    """Place in the order in which asks may go: from a higher rank to a lower only. None: anywhere."""
+
+    start_timeout: ClassVar[float] = 60.0
+    """Seconds `started` and `restarting` may each take."""
+
+    stop_timeout: ClassVar[float] = 5.0
+    """Seconds `stopped` may take."""
+
+    _table: ClassVar[HandlerTable]
+    _hooks: ClassVar[tuple[bool, bool, bool]]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._table = HandlerTable.of(cls, _unhandled)
+        cls._hooks = (
+            cls.started is not Actor.started,
+            cls.restarting is not Actor.restarting,
+            cls.stopped is not Actor.stopped,
+        )
+
+    @classmethod
+    def handler_table(cls) -> HandlerTable:
+        """Which function handles which type."""
+        return cls._table
+
+    @classmethod
+    def overridden_hooks(cls) -> tuple[bool, bool, bool]:
+        """Whether `started`, `restarting` and `stopped` are the class's own: one that isn't costs no turn."""
+        return cls._hooks
+
+    # -- hooks --------------------------------------------------------------------------------------
+
+    async def started(self) -> None:
+        """Runs before the first message, after each restart too. An error counts as a failure."""
+
+    async def restarting(self, error: BaseException) -> None:
+        """Runs on the old instance before it is replaced because of `error`. Release what it holds."""
+
+    async def stopped(self) -> None:
+        """Runs last, after the children have stopped. Release what it holds."""
+
+    def unhandled(self, message: object) -> None:
+        """Gets what no handler takes. Default: a dead letter, and `Unhandled` to an asker."""
+        if isinstance(message, Terminated | ChildFailed):
+            return
+        cell = self._cell
+        error = Unhandled(cell.path, message)
+        cell.dispatcher.dead_letters.add(message, self.sender, cell, str(error))
+        if isinstance(cell.current, Ask):
+            cell.current.fail(error)
+
+    def inspect(self) -> Mapping[str, object]:
+        """What the actor tells of itself when somebody looks in from outside. Must only read."""
+        return {}
+
+    # -- who and where -------------------------------------------------------------------------------
+
+    @property
+    def ref(self) -> Ref:
+        """This actor, to be handed to others."""
+        return self._cell
+
+    @property
+    def system(self) -> ActorSystem:
+        """The system it lives in."""
+        return self._cell.dispatcher.system
+
+    @property
+    def sender(self) -> Ref | None:
+        """Who sent or asked the current message, if that is known."""
+        current = self._cell.current
+        if isinstance(current, Envelope):
+            return current.sender
+        return current.asker if isinstance(current, Ask) else None
+
+    @property
+    def children(self) -> Mapping[str, Ref]:
+        """The living children by name, the eldest first."""
+        family = self._cell.family
+        return {} if family is None else dict(family.children)
+
+    # -- what it does --------------------------------------------------------------------------------
+
+    def spawn(
+        self,
+        cls: type[Actor],
+        *args: object,
+        name: str | None = None,
+        capacity: int | None = None,
+        supervision: Supervision | None = None,
+        **kwargs: object,
+    ) -> Ref:
+        """Makes a child. See `ActorSystem.spawn`."""
+        return spawn(self._cell, Spec(cls, args, kwargs, capacity, supervision), name)
+
+    def tell(self, ref: Ref, message: object, *, priority: int = 0) -> None:
+        """`ref.tell` with this actor as the sender."""
+        ref.tell(message, priority=priority, sender=self._cell)
+
+    @overload
+    async def ask(
+        self,
+        ref: Ref,
+        message: object,
+        *,
+        timeout: float = ...,
+        priority: int = ...,
+        queue_timeout: float | None = ...,
+        cancel: bool = ...,
+    ) -> object: ...
+
+    @overload
+    async def ask(
+        self,
+        ref: Ref,
+        message: object,
+        *,
+        expecting: type[R],
+        timeout: float = ...,
+        priority: int = ...,
+        queue_timeout: float | None = ...,
+        cancel: bool = ...,
+    ) -> R: ...
+
+    async def ask(
+        self,
+        ref: Ref,
+        message: object,
+        *,
+        expecting: type[R] | None = None,
+        timeout: float = DEFAULT_ASK_TIMEOUT,
+        priority: int = 0,
+        queue_timeout: float | None = None,
+        cancel: bool = False,
+    ) -> object:
+        """`ref.ask` in the name of this actor, from whichever of its tasks. Raises the same errors."""
+        if not isinstance(ref, Cell):
+            raise TypeError(f"ask needs a ref of this system, not {ref!r}")
+        value = await ref.ask_as(
+            self._cell,
+            message,
+            timeout=timeout,
+            priority=priority,
+            queue_timeout=queue_timeout,
+            cancel=cancel,
+        )
+        if expecting is not None and not isinstance(value, expecting):
+            raise WrongReply(ref.path, value, expecting)
+        return value
+
+    def reply_later(self) -> Reply:
+        """The right to answer the current ask later; the handler then returns `NO_REPLY`.
+
+        If the current message was told, not asked, the reply goes nowhere.
+        """
+        current = self._cell.current
+        return Reply(current if isinstance(current, Ask) else None)
+
+    def watch(self, ref: Ref) -> None:
+        """Has `Terminated(ref, error)` told to this actor, once, when `ref` stops; at once if it has."""
+        if not isinstance(ref, Cell):
+            raise TypeError(f"watch needs a ref of this system, not {ref!r}")
+        if ref.final:
+            self._cell.signal(Terminated(ref, ref.kin.stop_error))
+        else:
+            ref.kin.watchers[self._cell] = None
+            self._cell.kin.watching[ref] = None
+
+    def unwatch(self, ref: Ref) -> None:
+        """Ends a `watch`. A `Terminated` that is already on its way still comes."""
+        if isinstance(ref, Cell):
+            ref.kin.watchers.pop(self._cell, None)
+            self._cell.kin.watching.pop(ref, None)
+
+    def after(self, seconds: float, message: object, *, priority: int = 0) -> Timer:
+        """Tells this actor `message` in `seconds`. The timer can be cancelled; a restart or a stop ends it."""
+        return Timer(self._cell, seconds, None, message, priority)
+
+    def every(self, seconds: float, message: object, *, priority: int = 0) -> Timer:
+        """Tells this actor `message` every `seconds`, the first time after one interval."""
+        return Timer(self._cell, seconds, seconds, message, priority)
+
+    def stop(self, error: Exception | None = None) -> None:
+        """Stops this actor after the current message. Asks that wait or come later fail with `error`.
+
+        Default: they fail with `ActorStopped`.
+        """
+        self._cell.stop_with(error)
+
+
+def _unhandled(actor: object, message: object) -> object:
+    assert isinstance(actor, Actor)
+    actor.unhandled(message)
+    return NO_REPLY

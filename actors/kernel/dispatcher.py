@@ -1,0 +1,329 @@
+"""The run queue, and the loop that works it off.
+
+Invariants:
+- One `call_soon` is armed whenever a cell is ready, so an idle system costs the event loop nothing.
+- A turn of the loop runs at most `TURN` messages, `throughput` of them a cell before the next cell
+  has its turn: no actor starves another, nor the rest of the program.
+- Statistics cost two looks at the clock a batch, not a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from asyncio import CancelledError, current_task
+from asyncio.tasks import _enter_task, _leave_task
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from time import perf_counter_ns
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from telestage.actors.kernel.ask import NO_REPLY, Ask
+from telestage.actors.kernel.cell import Cell, Envelope
+from telestage.actors.kernel.errors import ActorKilled, ActorStopped
+from telestage.actors.kernel.lifecycle import attend
+from telestage.actors.kernel.worker import PARKED, Worker, park
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.system import ActorSystem
+    from telestage.actors.kernel.tasks import TaskRegistry
+
+__all__ = ["Dispatcher"]
+
+TURN = 512
+"""Messages a turn of the event loop: about 0.1 ms of handlers that do nothing."""
+
+_SPARE_WORKERS = 4
+_MOST_IDLE_WORKERS = 64  # what a burst hired beyond that is let go
+_MOST_WORKERS_A_TURN = 64  # handlers that suspend in one turn of the loop
+_DEEPEST_ASK = 20  # asks run at once inside each other; deeper ones go by the run queue
+
+
+class Dispatcher:
+    """Runs the cells of one system on one event loop."""
+
+    def __init__(
+        self,
+        system: ActorSystem,
+        loop: asyncio.AbstractEventLoop,
+        tasks: TaskRegistry,
+        *,
+        throughput: int,
+        rng: random.Random,
+    ) -> None:
+        self.system = system
+        self.loop = loop
+        self.dead_letters = system.dead_letters
+        self.tasks = tasks
+        self.rng = rng
+        self.ready: deque[Cell] = deque()
+        self.armed = False
+        self.workers: dict[asyncio.Task[object], Worker] = {}
+        self._throughput = throughput
+        self._idle: list[Worker] = []
+        self._closing = False
+        self._depth = 0
+        self._names = 0
+        for _ in range(_SPARE_WORKERS):
+            self._idle.append(self._hire())
+
+    def next_name(self) -> int:
+        """A number no other actor of this system was named by."""
+        self._names += 1
+        return self._names
+
+    def requeue(self, cell: Cell) -> None:
+        """Puts a cell at the end of the run queue. It must not be there already."""
+        self.ready.append(cell)
+        if not self.armed:
+            self.arm()
+
+    def arm(self) -> None:
+        """Has the run queue worked off in the next turn of the event loop."""
+        if not self._closing:
+            self.armed = True
+            self.loop.call_soon(self._turn)
+
+    def run_now(self, cell: Cell, ask: Ask) -> bool:
+        """Runs one ask of an idle cell at once, inside its asker; false if it has to go by the mailbox.
+
+        Order and one-at-a-time are kept: nothing else waits for the cell, and nothing runs in it.
+        """
+        if not self._idle or self._depth >= _DEEPEST_ASK:
+            return False
+        worker = self._idle.pop()
+        cell.inbox = []
+        cell.rest = iter((ask,))
+        loop = self.loop
+        task = worker.task
+        asking = current_task(loop)
+        if asking is not None:
+            _leave_task(loop, asking)
+        _enter_task(loop, task)
+        self._depth += 1
+        try:
+            yielded = worker.context.run(worker.coroutine.send, cell)
+        except BaseException:
+            task.cancel()
+            raise
+        finally:
+            self._depth -= 1
+            _leave_task(loop, task)
+            if asking is not None:
+                _enter_task(loop, asking)
+        if yielded is PARKED:
+            self._idle.append(worker)
+        else:
+            worker.adopt(yielded, cell)
+        return True
+
+    def suspended(self) -> list[Worker]:
+        """The workers whose handlers wait for something."""
+        return [worker for worker in self.workers.values() if worker.detached and worker.cell is not None]
+
+    def rehire(self, worker: Worker) -> bool:
+        """A worker's Task has finished with a handler: back to the idle ones, if it may be used again."""
+        if self.ready and not self.armed:
+            self.arm()
+        if self._closing or worker.task.cancelling() or len(self._idle) >= _MOST_IDLE_WORKERS:
+            return False
+        self._idle.append(worker)
+        return True
+
+    def dismiss(self, worker: Worker) -> None:
+        """A worker's Task has ended."""
+        self.workers.pop(worker.task, None)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if self.ready and not self.armed:
+            self.arm()
+
+    async def close(self, patience: float) -> list[str]:
+        """Ends every worker; names those that resist for `patience` seconds."""
+        self._closing = True
+        tasks = list(self.workers)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience)
+        return [task.get_name() for task in tasks if not task.done()]
+
+    def _hire(self) -> Worker:
+        worker = Worker(self)
+        self.workers[worker.task] = worker
+        return worker
+
+    def _turn(self) -> None:
+        self.armed = False
+        loop = self.loop
+        for _ in range(_MOST_WORKERS_A_TURN):
+            if not self.ready or self._closing:
+                return
+            worker = self._idle.pop() if self._idle else self._hire()
+            task = worker.task
+            _enter_task(loop, task)
+            try:
+                yielded = worker.context.run(worker.coroutine.send, None)
+            except BaseException:
+                task.cancel()
+                raise
+            finally:
+                _leave_task(loop, task)
+            if yielded is PARKED:
+                self._idle.append(worker)
+                return
+            if worker.cell is not None:
+                worker.adopt(yielded, worker.cell)
+        if self.ready and not self.armed:
+            self.arm()
+
+    # The hot loop. Written out in one piece: an `async` call a message costs as much as all of the rest.
+    async def work(self, worker: Worker) -> None:
+        """The life of a worker's coroutine: waits for work, does it, waits again."""
+        ready = self.ready
+        throughput = self._throughput
+        clock = perf_counter_ns
+        while True:
+            cell = await park()
+            leading = cell is None
+            left_of_turn = TURN
+            now = clock()
+            while True:
+                if cell is None:
+                    if not ready:
+                        break
+                    cell = ready.popleft()
+                worker.cell = cell
+                began = now
+                done = 0
+                mail: Iterator[Any] | None = None
+                if cell.signalled:
+                    if cell.family is not None and cell.family.orders:
+                        await attend(cell, worker)
+                        if worker.abandoned:
+                            return
+                    mail = cell.select()
+                if mail is None:
+                    lanes = cell.lanes
+                    if lanes is not None:
+                        done = -lanes.taken
+                        mail = lanes.take(throughput)
+                    else:
+                        rest = cell.rest
+                        if rest is None:
+                            batch = cell.inbox
+                            assert batch is not None
+                            cell.inbox = []
+                            cell.rest = rest = iter(batch)
+                            cell.limit = cell.capacity - len(batch)
+                        done = rest.__length_hint__()
+                        mail = islice(rest, throughput)
+                handlers = cell.handlers
+                actor = cell.actor
+                item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
+                for item in mail:
+                    cell.current = item
+                    kind = item.__class__
+                    try:
+                        if kind is Ask:
+                            if item.settled:
+                                continue  # its asker gave up: never executed
+                            item.begun = True
+                            result = handlers[item.message.__class__](actor, item.message)
+                            if result.__class__ is CoroutineType:
+                                result = await result
+                                if worker.abandoned:
+                                    return
+                            if result is NO_REPLY:
+                                cell.owe(item)
+                            elif not item.answer(result):
+                                cell.late(item, result)
+                        else:
+                            if kind is Envelope:
+                                result = handlers[item.message.__class__](actor, item.message)
+                            else:
+                                result = handlers[kind](actor, item)
+                            if result.__class__ is CoroutineType:
+                                await result
+                                if worker.abandoned:
+                                    return
+                    except Exception as error:
+                        if worker.abandoned:
+                            return
+                        cell.failed(item, error)
+                    except CancelledError:
+                        if worker.abandoned:
+                            return
+                        self._cancelled(worker, cell, item)
+                    if cell.signalled:
+                        break
+                cell.current = None
+                now = clock()
+                if worker.detached:  # the time a handler waited isn't work
+                    cell.worker = None
+                else:
+                    cell.busy_ns += now - began
+                if done > 0:  # from the inbox
+                    rest = cell.rest
+                    if rest is not None:
+                        left = rest.__length_hint__()
+                        done -= left
+                        if not left:
+                            cell.rest = None
+                elif done < 0:  # from the lanes; a fresh `Lanes` starts counting at 1
+                    lanes = cell.lanes
+                    if lanes is not None:
+                        done += lanes.taken
+                        if not lanes:
+                            cell.lanes = None
+                            cell.limit = 0 if cell.closed else cell.capacity
+                cell.processed += done
+                left_of_turn -= done or 1
+                if cell.room is not None:
+                    cell.make_room()
+                if cell.signalled:
+                    self._end_turn(worker, cell)
+                    if worker.interrupted:
+                        return
+                elif cell.inbox or cell.rest is not None or cell.lanes is not None:
+                    ready.append(cell)
+                else:
+                    cell.inbox = None
+                if not leading or worker.detached or left_of_turn <= 0:
+                    if ready and not self.armed:
+                        self.arm()
+                    break
+                cell = None
+
+    def _end_turn(self, worker: Worker, cell: Cell) -> None:
+        """Where a cell goes after its turn, if its system lane or its flags want attention."""
+        reason = worker.interruption
+        if isinstance(reason, ActorKilled) and not cell.halts and not cell.closed:
+            cell.failed(None, reason)  # the handler swallowed its cancellation and ended well
+        if cell.final:
+            return
+        waiting = bool(cell.waiting)
+        if cell.wants_turn(waiting):
+            self.ready.append(cell)
+        elif waiting:
+            cell.parked = True
+        else:
+            cell.inbox = None
+
+    def _cancelled(self, worker: Worker, cell: Cell, item: object) -> None:
+        """A handler ended by CancelledError."""
+        if worker.interrupted:
+            reason = worker.interruption
+            if isinstance(item, Ask):
+                item.fail(reason if isinstance(reason, ActorKilled) else cell.gone())
+            if isinstance(reason, ActorKilled):
+                cell.failed(None, reason)
+        elif worker.detached and worker.task.cancelling():  # by the end of the loop, or by somebody outside
+            worker.interrupted = True
+            cell.signalled = True
+            if isinstance(item, Ask):
+                item.fail(ActorStopped(cell.path))
+        else:
+            cell.failed(item, ActorKilled(cell.path, "what its handler waited for was cancelled"))

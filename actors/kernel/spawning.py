@@ -1,0 +1,89 @@
+"""What is needed to make an actor, the first time and after every failure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from telestage.actors.kernel.cell import UNBOUNDED, Cell
+from telestage.actors.kernel.errors import ActorStopped, NameTaken
+from telestage.actors.kernel.handlers import HandlerTable
+from telestage.actors.kernel.supervision import Supervision
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.actor import Actor
+
+__all__ = ["Spec", "spawn"]
+
+
+class Spec:
+    """The class of an actor, its arguments, and how it is bounded and supervised."""
+
+    __slots__ = (
+        "_args",
+        "_kwargs",
+        "capacity",
+        "cls",
+        "handlers",
+        "restarting_hook",
+        "started_hook",
+        "stopped_hook",
+        "supervision",
+    )
+
+    def __init__(
+        self,
+        cls: type[Actor],
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        capacity: int | None,
+        supervision: Supervision | None,
+    ) -> None:
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"capacity of {cls.__qualname__} must be 1 message or more, or None, not {capacity}")
+        self.cls = cls
+        self.capacity = UNBOUNDED if capacity is None else capacity
+        self.supervision = supervision
+        self.handlers: HandlerTable = cls.handler_table()
+        self.started_hook, self.restarting_hook, self.stopped_hook = cls.overridden_hooks()
+        self._args = args
+        self._kwargs = kwargs
+
+    def create(self, cell: Cell) -> Actor:
+        """A new instance, which knows its cell before `__init__` runs."""
+        actor = self.cls.__new__(self.cls)
+        actor._cell = cell
+        actor.__init__(*self._args, **self._kwargs)  # type: ignore[misc]  # after __new__, as type.__call__ does
+        return actor
+
+
+def spawn(parent: Cell, spec: Spec, name: str | None) -> Cell:
+    """Makes a cell and its actor below `parent`.
+
+    Raises:
+        ActorStopped: The parent is stopping.
+        NameTaken: A living child of `parent` has that name.
+        ValueError: The name is empty, or has a `/` or starts with a `$`.
+        Exception: Whatever `__init__` raised; nothing was spawned.
+    """
+    if parent.closed:
+        raise ActorStopped(parent.path)
+    kin = parent.kin
+    if name is not None:
+        if not name or "/" in name or name.startswith("$"):
+            raise ValueError(f"an actor's name must not be empty, contain '/' or start with '$': {name!r}")
+        if name in kin.children:
+            raise NameTaken(kin.children[name].path)
+    cell = Cell(parent.dispatcher, parent, parent.dispatcher.next_name() if name is None else name, spec)
+    try:
+        cell.actor = spec.create(cell)
+    except BaseException:
+        if cell.family is not None:
+            for child in list(cell.family.children.values()):
+                child.stop(grace=0.0)
+        cell.closed = True
+        raise
+    kin.children[cell.name] = cell
+    if spec.started_hook:
+        cell.begin()
+    return cell

@@ -1,0 +1,239 @@
+"""The asyncio face of the kernel: lives on the running loop, starts no thread.
+
+Everything that waits is awaited. After `shutdown` no task, timer or worker of the system is left,
+or the log says which one resists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator
+from time import time
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.cell import PATIENCE, Cell
+from telestage.actors.kernel.deadletters import DeadLetters
+from telestage.actors.kernel.dispatcher import Dispatcher
+from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.supervision import Supervision
+from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
+
+__all__ = ["ActorStatistics", "ActorSystem"]
+
+_log = logging.getLogger("telestage.system")
+
+_SHOWN = 10  # names a warning spells out
+
+
+class _Root(Actor):
+    """Supervises the top level."""
+
+
+class ActorStatistics(msgspec.Struct, frozen=True):
+    """How one actor is doing."""
+
+    path: str
+    cls: str
+    waiting: int
+    processed: int
+    busy: float
+    """Seconds its turns took, suspended handlers' waiting not counted."""
+    restarts: int
+    running: str | None
+    """Type of the message whose handler is suspended now."""
+    running_for: float
+    """Seconds since that handler suspended first."""
+    details: dict[str, object]
+    """What `Actor.inspect` tells."""
+
+
+class ActorSystem:
+    """A tree of actors on the running event loop.
+
+    Args:
+        name: For logs and errors.
+        supervision: How the failures of top-level actors are answered. There is nobody above: what would
+            escalate stops that actor alone, and says so in an ERROR.
+        throughput: Messages an actor may process before the next one has its turn.
+        seed: Of the jitter. Default: random.
+    """
+
+    def __init__(
+        self,
+        name: str = "telestage",
+        *,
+        supervision: Supervision | None = None,
+        throughput: int = 64,
+        seed: int | None = None,
+    ) -> None:
+        if throughput < 1:
+            raise ValueError(f"throughput must be 1 message or more, not {throughput}")
+        self.name = name
+        self.dead_letters = DeadLetters()
+        self._supervision = supervision
+        self._throughput = throughput
+        self._rng = random.Random(seed)
+        self._tasks: TaskRegistry | None = None
+        self._root: Cell | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether actors can be spawned."""
+        return self._root is not None
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """The running tasks."""
+        if self._tasks is None:
+            raise RuntimeError(f"actor system {self.name!r} was not started: use `async with`, or `await start()`")
+        return self._tasks
+
+    async def start(self) -> Self:
+        """Starts on the running loop.
+
+        Raises:
+            RuntimeError: It runs already.
+        """
+        if self._root is not None:
+            raise RuntimeError(f"actor system {self.name!r} runs already")
+        loop = asyncio.get_running_loop()
+        self._tasks = TaskRegistry(loop)
+        dispatcher = Dispatcher(self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
+        self._tasks.add_source(lambda: _suspended(dispatcher))
+        spec = Spec(_Root, (), {}, None, None)
+        root = Cell(dispatcher, None, "", spec)
+        root.actor = spec.create(root)
+        if self._supervision is not None:
+            spec.supervision = self._supervision
+        self._root = root
+        return self
+
+    async def shutdown(self, timeout: float = 10.0, *, drain: bool = False) -> list[str]:
+        """Stops every actor, children before parents, then the workers. Idempotent.
+
+        Args:
+            timeout: Seconds for all of it. What runs is cancelled when half of it has passed, and
+                given up on, by name, at its end.
+            drain: Whether top-level actors process what waits before they stop.
+
+        Returns:
+            The names of what resisted; empty after a clean end.
+        """
+        root = self._root
+        if root is None:
+            return []
+        self._root = None
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        grace = max(0.0, min(timeout / 2, timeout - PATIENCE))
+        children = list(root.kin.children.values())
+        for child in reversed(children):
+            child.stop(grace=grace, drain=drain)
+        for child in children:
+            await child.stopped(max(0.0, deadline - loop.time()))
+        resisting = [child.path for child in children if not child.final]
+        root.stop(grace=0.0)
+        await root.stopped(max(1.0, deadline - loop.time()))
+        resisting += [task.name for task in await self.tasks.cancel_all(timeout=1.0)]
+        resisting += await root.dispatcher.close(patience=1.0)
+        if resisting:
+            shown = ", ".join(resisting[:_SHOWN]) + (", ..." if len(resisting) > _SHOWN else "")
+            _log.warning("shutdown of %s left %d behind: %s", self.name, len(resisting), shown)
+        return resisting
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    def spawn(
+        self,
+        cls: type[Actor],
+        *args: object,
+        name: str | None = None,
+        capacity: int | None = None,
+        supervision: Supervision | None = None,
+        **kwargs: object,
+    ) -> Ref:
+        """Makes a top-level actor: `cls(*args, **kwargs)`, in a mailbox of its own.
+
+        Args:
+            name: Unique among living siblings. Default: a number.
+            capacity: How many messages may wait. Default: no bound.
+            supervision: How its own failures are answered. Default: as its parent's `supervision` says.
+
+        Raises:
+            NameTaken: A living sibling has that name.
+            ValueError: A name or capacity that can't be.
+            RuntimeError: The system doesn't run.
+            Exception: Whatever `__init__` raised; nothing was spawned.
+        """
+        if self._root is None:
+            raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
+        return spawn(self._root, Spec(cls, args, kwargs, capacity, supervision), name)
+
+    def find(self, path: str) -> Ref | None:
+        """The living actor at `path`, such as `/manager/alice`, if there is one."""
+        cell = self._root
+        for name in path.strip("/").split("/") if path.strip("/") else ():
+            if cell is None or cell.family is None:
+                return None
+            cell = cell.family.children.get(name)
+        return cell
+
+    def statistics(self) -> list[ActorStatistics]:
+        """How every actor is doing, parents before their children. Only reads; disturbs nobody."""
+        if self._root is None:
+            return []
+        found: list[ActorStatistics] = []
+        stack = [self._root]
+        while stack:
+            cell = stack.pop()
+            family = cell.family
+            if family is not None:
+                stack.extend(reversed(family.children.values()))
+            if cell.parent is not None:
+                found.append(_statistics(cell))
+        return found
+
+
+def _statistics(cell: Cell) -> ActorStatistics:
+    worker = cell.worker
+    message = getattr(cell.current, "message", cell.current)
+    return ActorStatistics(
+        path=cell.path,
+        cls=cell.spec.cls.__name__,
+        waiting=cell.waiting,
+        processed=cell.processed,
+        busy=cell.busy_ns / 1e9,
+        restarts=cell.family.restarts.total if cell.family is not None else 0,
+        running=None if worker is None else type(message).__name__,
+        running_for=0.0 if worker is None else cell.dispatcher.loop.time() - worker.since,
+        details={} if cell.final else dict(cell.actor.inspect()),
+    )
+
+
+def _suspended(dispatcher: Dispatcher) -> Iterator[TaskDetails]:
+    """The tasks whose handlers wait for something: each works off the queue of an actor."""
+    now = dispatcher.loop.time()
+    for worker in dispatcher.suspended():
+        cell = worker.cell
+        if cell is not None:
+            message = getattr(cell.current, "message", cell.current)
+            yield TaskDetails(
+                "queue_processor",
+                cell.path,
+                type(message).__name__,
+                time() - (now - worker.since),
+                worker.task.get_name(),
+            )

@@ -1,0 +1,109 @@
+"""Every asyncio task that belongs to the runtime or to an actor, registered as it is made (R-T).
+
+A task leaves the registry by itself when it ends. The registry can say what runs, and end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from time import time
+from typing import TypeVar
+
+import msgspec
+
+__all__ = ["TaskDetails", "TaskRegistry"]
+
+R = TypeVar("R")
+
+
+class TaskDetails(msgspec.Struct, frozen=True):
+    """One running task: its type, whose it is, the operation it belongs to, and since when (Unix seconds)."""
+
+    type: str
+    owner: str
+    operation: str | None
+    created: float
+    name: str
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was made."""
+        return time() - self.created
+
+
+class TaskRegistry:
+    """The running tasks of one system."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: dict[asyncio.Task[object], TaskDetails] = {}
+        self._sources: list[Callable[[], Iterator[TaskDetails]]] = []
+
+    def spawn(
+        self,
+        coroutine: Coroutine[object, object, R],
+        *,
+        type: str,  # the requirement's own word for it
+        owner: str,
+        operation: str | None = None,
+    ) -> asyncio.Task[R]:
+        """Starts a task that is registered until it ends.
+
+        Args:
+            type: What kind of work it is, such as `sending`.
+            owner: Path or name of the actor or session it belongs to.
+            operation: The operation it is part of, if any.
+        """
+        name = f"telestage {type} {owner}"
+        task: asyncio.Task[R] = self._loop.create_task(coroutine, name=name)
+        self._tasks[task] = TaskDetails(type, owner, operation, time(), name)
+        task.add_done_callback(self.forget)
+        return task
+
+    def add_source(self, source: Callable[[], Iterator[TaskDetails]]) -> None:
+        """Has `source` asked for tasks that are kept elsewhere, such as suspended handlers."""
+        self._sources.append(source)
+
+    def forget(self, task: asyncio.Task[R]) -> None:
+        """Drops a task from the registry; it does so by itself when it ends."""
+        self._tasks.pop(task, None)
+
+    def details(self, *, type: str | None = None, owner: str | None = None) -> list[TaskDetails]:
+        """What runs now, the oldest first; optionally only of one type, or of one owner and those below it."""
+        found = list(self._tasks.values())
+        for source in self._sources:
+            found.extend(source())
+        return sorted(
+            (
+                task
+                for task in found
+                if (type is None or task.type == type)
+                and (owner is None or task.owner == owner or task.owner.startswith(f"{owner}/"))
+            ),
+            key=lambda task: task.created,
+        )
+
+    def count(self, *, type: str | None = None, owner: str | None = None) -> int:
+        """How many run now; the same choices as `details`."""
+        return len(self.details(type=type, owner=owner))
+
+    async def cancel_all(self, *, owner: str | None = None, timeout: float = 5.0) -> list[TaskDetails]:
+        """Cancels what belongs to `owner` (default: everything) and waits for it to end.
+
+        Returns:
+            What still runs after `timeout` seconds; it is dropped from the registry.
+        """
+        chosen = {
+            task: details
+            for task, details in self._tasks.items()
+            if owner is None or details.owner == owner or details.owner.startswith(f"{owner}/")
+        }
+        for task in chosen:
+            task.cancel()
+        if chosen:
+            await asyncio.wait(chosen, timeout=timeout)
+        resisting = [details for task, details in chosen.items() if not task.done()]
+        for task in chosen:
+            self.forget(task)
+        return resisting

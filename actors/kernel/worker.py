@@ -1,0 +1,162 @@
+"""A coroutine that runs handlers, and the Task it lives in when one of them suspends.
+
+A handler that never suspends should cost what a bare `await handler(message)` costs, yet
+`asyncio.timeout`, `TaskGroup` and `current_task` must work from its first line, and a handler that
+does suspend must be driven by a real Task. So every worker owns a Task parked on a future:
+
+- While the worker's coroutine is stepped by the dispatcher, that Task is made the loop's current one
+  (the hooks that asyncio documents for extending it).
+- When the handler suspends, what it yielded is left in `first` and the Task is woken. It yields the very
+  same future, so the Task waits for it as if it had run the coroutine from the start: continuation,
+  errors and cancellation from there on are the Task's own.
+
+A Task that was ever cancelled is not used again: its `cancelling()` count would mislead the next handler.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import types
+from asyncio import CancelledError
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.cell import Cell
+    from telestage.actors.kernel.dispatcher import Dispatcher
+
+__all__ = ["PARKED", "Worker", "park"]
+
+_log = logging.getLogger("telestage.dispatcher")
+
+PARKED = object()
+"""What a worker's coroutine yields when it has nothing to do."""
+
+_NOTHING = object()
+
+
+@types.coroutine
+def park() -> Generator[object, Cell | None, Cell | None]:
+    """Suspends a worker until there is work: a cell to run at once, or None for the run queue."""
+    return (yield PARKED)
+
+
+class Worker:
+    """One coroutine of the dispatcher with its Task. In at most one cell at a time."""
+
+    __slots__ = (
+        "_deadline",
+        "_first",
+        "_park",
+        "_started",
+        "abandoned",
+        "cell",
+        "context",
+        "coroutine",
+        "detached",
+        "dispatcher",
+        "interrupted",
+        "interruption",
+        "since",
+        "task",
+    )
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self.dispatcher = dispatcher
+        self.cell: Cell | None = None
+        self.detached = False  # its handler suspended, so its own Task drives it
+        self.since = 0.0  # when it did, in loop time
+        self.interrupted = False
+        self.interruption: Exception | None = None
+        self.abandoned = False
+        self._first: object = _NOTHING
+        self._park: asyncio.Future[None] | None = None
+        self._started = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self.context = contextvars.copy_context()
+        self.coroutine: Coroutine[object, Cell | None, None] = dispatcher.work(self)
+        self.coroutine.send(None)  # to its first park
+        self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
+
+    def adopt(self, yielded: object, cell: Cell) -> None:
+        """The handler suspended on `yielded`: the Task takes over."""
+        self.detached = True
+        self._first = yielded
+        self.since = self.dispatcher.loop.time()
+        cell.worker = self
+        if self._park is not None and not self._park.done():
+            self._park.set_result(None)
+
+    def interrupt(self, reason: Exception | None, patience: float, cell: Cell) -> None:
+        """Cancels the suspended handler; what still runs after `patience` seconds is abandoned."""
+        self.interrupted = True
+        self.interruption = reason
+        if self._started:
+            self.task.cancel()
+        self._deadline = self.dispatcher.loop.call_later(patience, cell.abandon, self)
+
+    def abandon(self) -> None:
+        """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes."""
+        cell = self.cell
+        self.abandoned = True
+        self.cell = None
+        if cell is not None:
+            message = getattr(cell.current, "message", cell.current)
+            age = self.dispatcher.loop.time() - self.since
+            _log.warning(
+                "abandoned a handler of %s that resists cancellation: %s, running for %.1f s",
+                cell.path,
+                type(message).__name__,
+                age,
+            )
+
+    async def _live(self) -> None:
+        dispatcher = self.dispatcher
+        self._started = True
+        if self.interrupted:  # before the Task had its first step
+            self.task.cancel()
+        try:
+            await self._drive()
+        finally:
+            if self._deadline is not None:
+                self._deadline.cancel()
+            dispatcher.dismiss(self)
+
+    @types.coroutine
+    def _drive(self) -> Generator[object, object, None]:
+        dispatcher = self.dispatcher
+        coroutine = self.coroutine
+        while True:
+            cancelled: CancelledError | None = None
+            if self._first is _NOTHING:
+                self._park = dispatcher.loop.create_future()
+                try:
+                    yield from self._park
+                except CancelledError as error:
+                    if self._first is _NOTHING:  # cancelled while idle: the end of the loop, or a stray
+                        coroutine.close()
+                        return
+                    cancelled = error
+            yielded = self._first
+            self._first = _NOTHING
+            try:
+                if cancelled is not None:  # between the suspension and now: as Task.cancel would do it
+                    cancel = getattr(yielded, "cancel", None)
+                    if cancel is None or not cancel():
+                        yielded = coroutine.throw(cancelled)
+                while yielded is not PARKED:
+                    try:
+                        value = yield yielded
+                    except BaseException as error:
+                        yielded = coroutine.throw(error)
+                    else:
+                        yielded = coroutine.send(value)  # type: ignore[arg-type]  # a future's wake-up sends None
+            except StopIteration:
+                return
+            self.detached = False
+            self.cell = None
+            if not dispatcher.rehire(self):
+                coroutine.close()
+                return
