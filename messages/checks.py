@@ -2,16 +2,17 @@
 
 A message calls them in `__post_init__`, which msgspec runs at construction and in decoding
 alike; so a value is either refused in both places or in neither. msgspec's `Meta` on a field
-says the same limits once more, only for the sake of the exact path in a decode error.
+says the same limits once more, for the exact path in a decode error and for whoever reads the type.
 """
 
 import math
 import reprlib
 from collections.abc import Mapping
 from enum import Enum
-from typing import TypeVar
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from telestage.messages.errors import InvalidMessage
 
@@ -23,6 +24,18 @@ INT32_MAX = 2**31 - 1
 
 SCALARS = (type(None), bool, int, float, str, bytes)
 """The types of a single value in open data."""
+
+Text: TypeAlias = Annotated[str, Meta(min_length=1)]
+"""A string that isn't blank: `check_text`."""
+
+Int64: TypeAlias = Annotated[int, Meta(ge=-INT64, le=INT64 - 1)]
+"""A signed 64-bit integer: `check_whole` with the same bounds."""
+
+Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
+"""Seconds to wait at most, above zero and finite: `check_seconds`."""
+
+Elapsed: TypeAlias = Annotated[float, Meta(ge=0)]
+"""Seconds that have passed, or unix seconds; zero or above and finite: `check_seconds`, with zero."""
 
 Member = TypeVar("Member", bound=Enum)
 
@@ -50,6 +63,12 @@ def check_string(message: msgspec.Struct, field: str) -> None:
     """Return if the field is a string; an empty one is one too."""
     if not isinstance(getattr(message, field), str):
         raise invalid(message, field, "must be a string")
+
+
+def check_flag(message: msgspec.Struct, field: str) -> None:
+    """Return if the field is True or False."""
+    if not isinstance(getattr(message, field), bool):
+        raise invalid(message, field, "must be True or False")
 
 
 def check_whole(message: msgspec.Struct, field: str, low: int, high: int) -> None:
@@ -81,7 +100,7 @@ def settle_member(message: msgspec.Struct, field: str, members: type[Member]) ->
             msgspec.structs.force_setattr(message, field, member)
             return
     values = ", ".join(repr(member.value) for member in members)
-    raise invalid(message, field, f"must be a {members.__name__} ({values})")
+    raise invalid(message, field, f"must be one of {members.__name__} ({values})")
 
 
 def settle_mapping(message: msgspec.Struct, field: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 from msgspec import Meta, field
 
 from telestage.messages.base import Message
-from telestage.messages.checks import INT64, check_string, check_text, check_whole, settle_mapping
+from telestage.messages.checks import INT64, Text, check_string, check_text, check_whole, settle_mapping
 
 CallId: TypeAlias = Annotated[int, Meta(ge=0, le=INT64 - 1)]
 
@@ -19,7 +19,7 @@ class ControlCall(Message, frozen=True, kw_only=True):
     """Call `method` with keyword arguments."""
 
     id: CallId
-    method: str
+    method: Text
     arguments: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class ControlFailure(Message, frozen=True, kw_only=True):
     """The call failed: `error` is the name of the exception's class, `message` its text."""
 
     id: CallId
-    error: str
+    error: Text
     message: str = ""
 
     def __post_init__(self) -> None:

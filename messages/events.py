@@ -7,13 +7,20 @@ of four; whoever holds one need not check it again.
 import enum
 import time
 from collections.abc import Mapping
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta, field
+from msgspec import field
 
 from telestage.messages.base import Message
-from telestage.messages.checks import check_seconds, check_text, invalid, settle_mapping, settle_member
+from telestage.messages.checks import (
+    Elapsed,
+    Text,
+    check_seconds,
+    check_text,
+    invalid,
+    settle_mapping,
+    settle_member,
+)
 
 CLOCK_SLACK = 1.0
 """Seconds an event's timestamp may be ahead of our clock. Not zero: two hosts' clocks differ, and one
@@ -47,11 +54,11 @@ class Event(Message, frozen=True):
         InvalidMessage: A value is not one of these.
     """
 
-    type: Annotated[str, Meta(min_length=1)]
-    source_id: Annotated[str, Meta(min_length=1)]
+    type: Text
+    source_id: Text
     data: Mapping[str, object] = field(default_factory=dict)
     priority: EventPriority = EventPriority.NORMAL
-    timestamp: Annotated[float, Meta(ge=0)] = field(default_factory=time.time)
+    timestamp: Elapsed = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
         # Events are many. What nearly every one is passes here in one expression; only what is odd is

@@ -4,12 +4,9 @@ These travel in the system lane: never counted against a mailbox's bound, never 
 """
 
 import enum
-from typing import Annotated
-
-from msgspec import Meta
 
 from telestage.messages.base import Message
-from telestage.messages.checks import check_seconds, check_text, settle_member
+from telestage.messages.checks import Elapsed, Seconds, Text, check_seconds, check_string, check_text, settle_member
 
 
 class SessionState(enum.StrEnum):
@@ -34,19 +31,21 @@ class SessionState(enum.StrEnum):
 class SessionChanged(Message, frozen=True, kw_only=True):
     """A session has come into a state. `reason` says why where that isn't plain from the state."""
 
-    session: str
+    session: Text
     state: SessionState
     reason: str | None = None
 
     def __post_init__(self) -> None:
         check_text(self, "session")
         settle_member(self, "state", SessionState)
+        if self.reason is not None:
+            check_string(self, "reason")
 
 
 class PauseSession(Message, frozen=True, kw_only=True):
     """Start no further operation of the session; what runs goes on, what waits stays queued."""
 
-    session: str
+    session: Text
 
     def __post_init__(self) -> None:
         check_text(self, "session")
@@ -55,7 +54,7 @@ class PauseSession(Message, frozen=True, kw_only=True):
 class ResumeSession(Message, frozen=True, kw_only=True):
     """Start the session's operations again."""
 
-    session: str
+    session: Text
 
     def __post_init__(self) -> None:
         check_text(self, "session")
@@ -64,8 +63,8 @@ class ResumeSession(Message, frozen=True, kw_only=True):
 class RemoveSession(Message, frozen=True, kw_only=True):
     """Disconnect the session and forget it, within `timeout` seconds; 5 are what R-T3 promises."""
 
-    session: str
-    timeout: Annotated[float, Meta(gt=0)] = 5.0
+    session: Text
+    timeout: Seconds = 5.0
 
     def __post_init__(self) -> None:
         check_text(self, "session")
@@ -78,10 +77,10 @@ class FloodSeen(Message, frozen=True, kw_only=True):
     `method` is the TL method that was refused, as in `messages.sendMessage`.
     """
 
-    session: str
-    kind: str
-    method: str
-    until: Annotated[float, Meta(ge=0)]
+    session: Text
+    kind: Text
+    method: Text
+    until: Elapsed
 
     def __post_init__(self) -> None:
         check_text(self, "session", "kind", "method")

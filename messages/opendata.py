@@ -6,7 +6,7 @@ as a dict. Here it is refused instead, on both ends and by the same rule, with i
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 from msgspec import inspect
 
@@ -16,6 +16,10 @@ from telestage.messages.errors import WireError
 
 MAX_DEPTH = 64
 """Lists and dicts that may lie in one another. It ends cycles, far below Python's recursion limit."""
+
+
+_PLAIN = frozenset({type(None), bool, float, str, bytes})
+_Trail: TypeAlias = "tuple[_Trail, str | int] | None"
 
 
 class Openness(NamedTuple):
@@ -88,34 +92,35 @@ def _messages(value: object, path: str) -> Iterator[tuple[str, Message]]:
             yield from _messages(inner, f"{path}[{shown(key)}]")
 
 
-def _check_value(value: object, path: str) -> None:
-    walk: list[tuple[str, object, int]] = [(path, value, 0)]
+def _check_value(root: object, path: str) -> None:
+    # A step of a trail is (the trail before it, its key); only an error's is ever made into a text.
+    walk: list[tuple[object, _Trail, int]] = [(root, None, 0)]
     while walk:
-        path, value, depth = walk.pop()
-        if value is None or type(value) in (str, bytes, float, bool):
+        value, trail, depth = walk.pop()
+        kind = type(value)
+        if kind in _PLAIN:
             continue
-        if type(value) is int or (isinstance(value, Enum) and isinstance(value, int)):
+        if depth == MAX_DEPTH and isinstance(value, list | dict):
+            raise WireError(f"lists and dicts must be at most {MAX_DEPTH} deep", path=_text(path, trail))
+        if kind is list:
+            items: list[object] = cast("list[object]", value)
+            walk.extend((inner, (trail, index), depth + 1) for index, inner in enumerate(items))
+        elif kind is dict:
+            for key, inner in cast("dict[object, object]", value).items():
+                if not isinstance(key, str):
+                    raise WireError(f"keys must be strings, not {shown(key)}", path=_text(path, trail))
+                walk.append((inner, (trail, key), depth + 1))
+        elif isinstance(value, int) and (kind is int or isinstance(value, Enum)):
             if not -INT64 <= value < 2 * INT64:
-                raise WireError(f"an integer must fit 64 bits, not {shown(value)}", path=path)
-        elif isinstance(value, Enum) and isinstance(value, str):
-            continue
-        elif depth == MAX_DEPTH:
-            raise WireError(f"lists and dicts must not lie more than {MAX_DEPTH} deep", path=path)
-        else:
-            walk.extend((inner_path, inner, depth + 1) for inner_path, inner in _inside(value, path))
+                raise WireError(f"an integer must fit 64 bits, not {shown(value)}", path=_text(path, trail))
+        elif not (isinstance(value, str) and isinstance(value, Enum)):
+            rule = "must be None, bool, int, float, str, bytes, a list or a dict"
+            raise WireError(f"{rule}, not {shown(value)} ({kind.__name__})", path=_text(path, trail))
 
 
-def _inside(value: object, path: str) -> Iterator[tuple[str, object]]:
-    if type(value) is list:
-        yield from ((f"{path}[{index}]", inner) for index, inner in enumerate(value))
-    elif type(value) is dict:
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise WireError(f"a dict's keys must be strings, not {shown(key)}", path=path)
-            yield f"{path}[{shown(key)}]", inner
-    else:
-        raise WireError(
-            f"must be None, bool, int, float, str, bytes, a list or a dict, not {shown(value)}"
-            f" (a {type(value).__name__})",
-            path=path,
-        )
+def _text(path: str, trail: _Trail) -> str:
+    steps: list[str] = []
+    while trail is not None:
+        trail, key = trail
+        steps.append(f"[{shown(key)}]")
+    return path + "".join(reversed(steps))

@@ -18,6 +18,11 @@ from telestage.messages.checks import (
     INT32_MAX,
     INT64,
     SCALARS,
+    Elapsed,
+    Int64,
+    Seconds,
+    Text,
+    check_flag,
     check_seconds,
     check_string,
     check_text,
@@ -49,7 +54,6 @@ else:  # msgspec has no unions of str and bytes: it passes these through, and __
     _Options = Mapping[str, object]
 
 MessageId: TypeAlias = Annotated[int, Meta(ge=0, le=INT32_MAX)]
-Seconds: TypeAlias = Annotated[float, Meta(gt=0)]
 
 
 class Kind(enum.StrEnum):
@@ -82,9 +86,9 @@ def _check_peer(message: "SendMessage | HistoryPage | MembersPage") -> None:
         check_text(message, "peer")
     elif isinstance(peer, bytes):
         if not peer or len(peer) % 4:
-            raise invalid(message, "peer", "as bytes must be a TL-serialised InputPeer (a multiple of 4)")
+            raise invalid(message, "peer", "must be a TL-serialised InputPeer (a multiple of 4 bytes)")
     elif peer == 0:
-        raise invalid(message, "peer", "as an id must not be 0")
+        raise invalid(message, "peer", "must be an id other than 0")
     elif isinstance(peer, int) and not isinstance(peer, bool):
         check_whole(message, "peer", -INT64, INT64 - 1)
     else:
@@ -101,7 +105,7 @@ class SendMessage(Message, frozen=True, kw_only=True):
 
     peer: _Peer
     text: str
-    random_id: Annotated[int, Meta(ge=-INT64, le=INT64 - 1)]
+    random_id: Int64
     options: _Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -109,9 +113,7 @@ class SendMessage(Message, frozen=True, kw_only=True):
         check_string(self, "text")
         check_whole(self, "random_id", -INT64, INT64 - 1)
         settle_mapping(self, "options")
-        if not all(
-            isinstance(key, str) and isinstance(value, SCALARS) for key, value in self.options.items()
-        ):
+        if not all(isinstance(key, str) and isinstance(value, SCALARS) for key, value in self.options.items()):
             raise invalid(
                 self,
                 "options",
@@ -139,6 +141,7 @@ class HistoryPage(Message, frozen=True, kw_only=True):
         check_whole(self, "limit", 1, HISTORY_PAGE)
         for name in ("offset_id", "min_id", "max_id"):
             check_whole(self, name, 0, INT32_MAX)
+        check_flag(self, "reverse")
         if self.search is not None:
             check_string(self, "search")
 
@@ -175,10 +178,10 @@ class Operation(Message, frozen=True, kw_only=True):
 
     kind: Kind
     request: Request
-    priority: int
+    priority: Int64
     timeout: Seconds
-    correlation_id: Annotated[str, Meta(min_length=1)]
-    queued_at: Annotated[float, Meta(ge=0)]
+    correlation_id: Text
+    queued_at: Elapsed
     queue_timeout: Seconds = DEFAULT_QUEUE_TIMEOUT
 
     def __post_init__(self) -> None:

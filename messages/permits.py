@@ -4,21 +4,17 @@ A permit is known by the operation it is for: `operation_id` is that operation's
 Kinds are strings, not `Kind`, because a fleet can limit kinds of its own (R-G1).
 """
 
-from typing import Annotated
-
-from msgspec import Meta
-
 from telestage.messages.base import Message
-from telestage.messages.checks import INT64, check_seconds, check_text, check_whole
+from telestage.messages.checks import INT64, Elapsed, Int64, Text, check_seconds, check_text, check_whole
 
 
 class PermitRequest(Message, frozen=True, kw_only=True):
     """An operation of a session would like to run. Higher `priority` is granted first (R-G4)."""
 
-    operation_id: str
-    session: str
-    kind: str
-    priority: int
+    operation_id: Text
+    session: Text
+    kind: Text
+    priority: Int64
 
     def __post_init__(self) -> None:
         check_text(self, "operation_id", "session", "kind")
@@ -31,9 +27,9 @@ class PermitGranted(Message, frozen=True, kw_only=True):
     `waited` is how long it was asked for, in seconds.
     """
 
-    operation_id: str
-    kind: str
-    waited: Annotated[float, Meta(ge=0)]
+    operation_id: Text
+    kind: Text
+    waited: Elapsed
 
     def __post_init__(self) -> None:
         check_text(self, "operation_id", "kind")
@@ -43,7 +39,7 @@ class PermitGranted(Message, frozen=True, kw_only=True):
 class PermitReturned(Message, frozen=True, kw_only=True):
     """The operation has ended, however it ended; its permit is free again (R-G3)."""
 
-    operation_id: str
+    operation_id: Text
 
     def __post_init__(self) -> None:
         check_text(self, "operation_id")

@@ -21,27 +21,19 @@ def closed_registry(modules: Iterable[ModuleType]) -> Mapping[str, type[Message]
     types: dict[str, type[Message]] = {}
     for module in modules:
         for value in vars(module).values():
-            if not (
-                isinstance(value, type) and issubclass(value, Message) and value.__module__ == module.__name__
-            ):
+            if not (isinstance(value, type) and issubclass(value, Message) and value.__module__ == module.__name__):
                 continue
             tag = value.__struct_config__.tag
             assert isinstance(tag, str)
             if types.setdefault(tag, value) is not value:
-                raise TypeError(
-                    f"{value.__module__} and {types[tag].__module__} both define a message {tag!r}"
-                )
+                raise TypeError(f"{value.__module__} and {types[tag].__module__} both define a message {tag!r}")
             if not value.__struct_config__.frozen:
                 raise TypeError(f"message {tag!r} of {value.__module__} must be frozen")
     return MappingProxyType(types)
 
 
-REGISTRY: Mapping[str, type[Message]] = closed_registry(
-    (control, events, lifecycle, operations, permits, status)
-)
+REGISTRY: Mapping[str, type[Message]] = closed_registry((control, events, lifecycle, operations, permits, status))
 """Every type that travels, by its tag."""
 
-OPENNESS: Mapping[type[Message], Openness] = MappingProxyType(
-    {each: openness(each) for each in REGISTRY.values()}
-)
+OPENNESS: Mapping[type[Message], Openness] = MappingProxyType({each: openness(each) for each in REGISTRY.values()})
 """Which fields of each have no schema."""

@@ -27,11 +27,12 @@ holds that many bytes for each connection, whoever is at its other end."""
 
 _SLICE = 64 * 1024
 _HEADER = 5
+_REASON = 300
 _ONLY_BIN = {"max_str_len": 0, "max_array_len": 0, "max_map_len": 0, "max_ext_len": 0}
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(functools.reduce(operator.or_, REGISTRY.values()))
-# How msgspec ends the text of a validation error: " - at `$.request.limit`".
-_PATH = re.compile(r" - at `([^`]*)`$")
+# How msgspec ends the text of a validation error: " - at `$.request.limit`", " - at `key` in `$.data`".
+_PATH = re.compile(r" - at (`key` in )?`([^`]*)`$")
 
 
 def encode(message: Message, *, max_frame: int = MAX_FRAME) -> bytes:
@@ -47,15 +48,15 @@ def encode(message: Message, *, max_frame: int = MAX_FRAME) -> bytes:
     """
     name = type(message).__name__
     if REGISTRY.get(name) is not type(message):
-        raise WireError(f"must be a message of a registered type, not {shown(message)} (a {name})")
+        raise WireError(f"must be a message of a registered type, not {shown(message)} ({name})")
     check_open(message, OPENNESS)
     try:
         content = _ENCODER.encode(message)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         # A field holds what its annotation forbids, or text that isn't Unicode (a lone surrogate).
-        raise WireError(f"a {name} with these values can't be encoded: {error}") from error
+        raise WireError(f"{name} with these values can't be encoded: {error}") from error
     if len(content) > max_frame:
-        raise WireError(f"a {name} of {len(content)} bytes is over the cap of {max_frame}")
+        raise WireError(f"{name} of {len(content)} bytes is over the cap of {max_frame}")
     # A bin object is the same bytes from either library: 90 ns with msgspec, 540 with msgpack.packb.
     return _ENCODER.encode(content)
 
@@ -70,6 +71,10 @@ def decode(frame: bytes, *, max_frame: int = MAX_FRAME) -> Message:
         raise WireError(f"must be bytes, not {shown(frame)}", offset=0)
     try:
         content: object = msgpack.unpackb(frame, max_bin_len=max_frame, **_ONLY_BIN)
+    except msgpack.ExtraData as error:
+        if isinstance(error.unpacked, bytes):
+            raise WireError(f"must be exactly one frame, and {len(error.extra)} bytes follow it", 0) from error
+        content = error.unpacked
     except (msgpack.UnpackException, ValueError) as error:
         raise _no_frame(error, 0, max_frame) from error
     return _decode_content(content, 0)
@@ -204,7 +209,9 @@ def _decode_content(content: object, offset: int) -> Message:
 def _no_message(error: ValueError, offset: int) -> WireError:
     reason, path = str(error), None
     if found := _PATH.search(reason):
-        reason, path = reason[: found.start()], found[1]
+        reason, path = reason[: found.start()] + (" as a key" if found[1] else ""), found[2]
     if isinstance(error.__cause__, InvalidMessage):
         path = f"{path or '$'}.{error.__cause__.field}"
+    if len(reason) > _REASON:  # it may quote a tag or a field as long as the frame
+        reason = reason[:_REASON] + "..."
     return WireError(reason, offset, path)
