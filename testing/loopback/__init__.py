@@ -1,0 +1,1 @@
+"""The loopback server: see `telestage.testing`, whose names these are."""

@@ -1,0 +1,1 @@
+"""What the server answers, one service for each area of Telegram's API."""

@@ -1,0 +1,126 @@
+"""What a client missed: updates.getState, getDifference, getChannelDifference."""
+
+from telethon.tl import functions, types
+from telethon.tl.tlobject import TLObject
+
+from telestage.testing.loopback.errors import RpcRefusal
+from telestage.testing.loopback.history import Event, Message
+from telestage.testing.loopback.peers import Peers
+from telestage.testing.loopback.rendering import Renderer
+from telestage.testing.loopback.routing import Caller, answers
+from telestage.testing.loopback.state import ChannelState, UserState
+from telestage.testing.loopback.tl import now
+from telestage.testing.loopback.updates import Updates
+
+_POLL_SECONDS = 300
+
+
+class UpdatesService:
+    """Tells clients what happened since the pts they know.
+
+    Args:
+        page: Most events in one answer; more come in slices. Telegram's own figure is not published.
+        too_long: Further behind than this, an account's difference is not given at all.
+    """
+
+    def __init__(self, peers: Peers, renderer: Renderer, updates: Updates, *, page: int, too_long: int) -> None:
+        self._peers = peers
+        self._renderer = renderer
+        self._updates = updates
+        self._page = page
+        self._too_long = too_long
+
+    @answers(functions.updates.GetStateRequest)
+    def get_state(self, caller: Caller, request: functions.updates.GetStateRequest) -> TLObject:
+        """Where the account is now."""
+        return _state(caller.user, caller.user.log.pts)
+
+    @answers(functions.updates.GetDifferenceRequest)
+    def get_difference(self, caller: Caller, request: functions.updates.GetDifferenceRequest) -> TLObject:
+        """Private messages since `pts`, and which channels moved on since `date`."""
+        viewer = caller.user
+        if not request.pts:
+            raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_EMPTY")
+        if not 0 < request.pts <= viewer.log.pts:
+            raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_INVALID")
+        if viewer.log.pts - request.pts > self._too_long:
+            return types.updates.DifferenceTooLong(viewer.log.pts)
+        events = viewer.log.after(request.pts, self._page)
+        pts = events[-1].pts if events else viewer.log.pts
+        last = pts == viewer.log.pts
+        moved = [
+            channel
+            for channel in viewer.channels.values()
+            if last and channel.log.pts > 1 and (request.date is None or channel.moved >= request.date)
+        ]
+        if not events and not moved:
+            return types.updates.DifferenceEmpty(now(), 0)
+        messages, others = self._split(events, viewer, None)
+        others += [types.UpdateChannelTooLong(channel.id, channel.log.pts) for channel in moved]
+        users, chats = self._renderer.people(messages, viewer)
+        mentioned = {message.chat for message in messages}
+        chats += [self._renderer.channel(c, viewer) for c in moved if c.channel.marked_id not in mentioned]
+        views = [self._renderer.message(message, viewer) for message in messages]
+        if last:
+            return types.updates.Difference(views, [], others, chats, users, _state(viewer, pts))
+        return types.updates.DifferenceSlice(views, [], others, chats, users, _state(viewer, pts))
+
+    @answers(functions.updates.GetChannelDifferenceRequest)
+    def get_channel_difference(
+        self, caller: Caller, request: functions.updates.GetChannelDifferenceRequest
+    ) -> TLObject:
+        """What happened in one channel since `pts`; too long if that is more than `limit` steps ago."""
+        viewer = caller.user
+        channel = self._peers.channel(request.channel)
+        if not request.pts:
+            raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_EMPTY")
+        if not 0 < request.pts <= channel.log.pts:
+            raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_INVALID")
+        if not 0 < request.limit <= 100_000:
+            raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_INVALID" if request.limit < 0 else "LIMIT_INVALID")
+        if channel.log.pts == request.pts:
+            return types.updates.ChannelDifferenceEmpty(channel.log.pts, final=True, timeout=_POLL_SECONDS)
+        if channel.log.pts - request.pts > request.limit:
+            return self._too_far_behind(channel, viewer)
+        events = channel.log.after(request.pts, self._page)
+        messages, others = self._split(events, viewer, channel)
+        users, chats = self._renderer.people(messages, viewer, channel)
+        return types.updates.ChannelDifference(
+            pts=events[-1].pts,
+            new_messages=[self._renderer.message(message, viewer) for message in messages],
+            other_updates=others,
+            chats=chats,
+            users=users,
+            final=events[-1].pts == channel.log.pts,
+            timeout=_POLL_SECONDS,
+        )
+
+    def _split(
+        self, events: list[Event], viewer: UserState, channel: ChannelState | None
+    ) -> tuple[list[Message], list[TLObject]]:
+        """New messages as they are now, and everything else that happened."""
+        messages: list[Message] = []
+        others: list[TLObject] = []
+        for event in events:
+            if event.kind == "new":
+                message = (channel.history if channel else viewer.box).get(event.ids[0])
+                if message is not None:
+                    messages.append(message)
+            else:
+                update = self._updates.of(event, viewer, channel)
+                if update is not None:
+                    others.append(update)
+        return messages, others
+
+    def _too_far_behind(self, channel: ChannelState, viewer: UserState) -> TLObject:
+        latest = channel.history.latest
+        dialog = self._renderer.dialog(channel, viewer)
+        messages = [latest] if latest else []
+        users, chats = self._renderer.people(messages, viewer, channel)
+        views = [self._renderer.message(message, viewer) for message in messages]
+        return types.updates.ChannelDifferenceTooLong(dialog, views, chats, users, final=True, timeout=_POLL_SECONDS)
+
+
+def _state(user: UserState, pts: int) -> types.updates.State:
+    unread = sum(history.unread(user.read.get(peer_id, 0)) for peer_id, history in user.histories.items())
+    return types.updates.State(pts=pts, qts=0, date=now(), seq=0, unread_count=unread)
