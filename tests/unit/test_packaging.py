@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_every_source_folder_is_a_package() -> None:
 @pytest.mark.parametrize("folder", [folder.name for folder in source_folders()])
 def test_every_top_level_package_says_it_is_typed(folder: str) -> None:
     assert (ROOT / folder / "py.typed").is_file()
+
+
+def test_mypy_and_pyright_are_given_every_source_folder() -> None:
+    """Both say that all is well where they find no file."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    names = [folder.name for folder in source_folders()]
+    assert sorted(tools["mypy"]["packages"]) == [f"telestage.{name}" for name in names]
+    assert sorted(tools["pyright"]["include"]) == [f"build/typed/telestage/{name}" for name in names]
 
 
 def test_the_wheel_has_every_source_file_and_no_other(wheel: Path) -> None:
