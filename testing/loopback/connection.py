@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             return self._transport.receive(data)
         self._opening += data
-        found = detect(self._opening)
+        found = detect(bytes(self._opening))
         if found is None:
             return []
         self._transport, announcement = found

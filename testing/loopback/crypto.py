@@ -4,7 +4,8 @@ from collections.abc import Callable
 from hashlib import sha1
 from typing import Protocol, cast
 
-from telethon.crypto import AES, AESModeCTR
+from telethon.crypto.aes import AES
+from telethon.crypto.aesctr import AESModeCTR
 from telethon.helpers import generate_key_data_from_nonce
 
 

@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 
-from telethon.tl.core import GzipPacked, MessageContainer, RpcResult
+from telethon.tl.core.gzippacked import GzipPacked
+from telethon.tl.core.messagecontainer import MessageContainer
+from telethon.tl.core.rpcresult import RpcResult
 from telethon.tl.tlobject import TLObject
 
 from telestage.testing.loopback.crypto import decrypt_ige, encrypt_ige
 from telestage.testing.loopback.errors import ProtocolViolation
-from telestage.testing.loopback.tl import parse
+from telestage.testing.loopback.tl import parse, tl_bytes
 
 MAX_UNPACKED = 16 * 1024 * 1024
 """Most bytes a gzip-packed object may unpack to."""
@@ -124,7 +126,7 @@ def rpc_result(message_id: int, result: bytes) -> bytes:
     if len(result) > 1024:
         packed = zlib.compress(result, 1, 31)  # 31: with the gzip header
         if len(packed) < len(result):
-            result = _GZIP + TLObject.serialize_bytes(packed)
+            result = _GZIP + tl_bytes(packed)
     return _RPC_RESULT + struct.pack("<q", message_id) + result
 
 

@@ -55,7 +55,9 @@ class Faults:
         if not isinstance(code, int) or not 300 <= abs(code) <= 599:
             raise BadArgument(f"an RPC error's code lies between 300 and 599, unlike {code!r}")
         if not isinstance(message, str) or not message or message != message.upper() or " " in message:
-            raise BadArgument(f"an RPC error's name is upper case without spaces, such as 'PEER_FLOOD', not {message!r}")
+            raise BadArgument(
+                f"an RPC error's name is upper case without spaces, such as 'PEER_FLOOD', not {message!r}"
+            )
         self._plan.add(Rule(Refuse(code, message), method, self._id(user), count))
 
     def latency(

@@ -66,7 +66,10 @@ class Handshake:
             raise ProtocolViolation(f"{type(request).__name__} where {self._due.__name__} was due")
         if isinstance(request, functions.ReqPqMultiRequest):
             return self._offer_pq(request)
-        if getattr(request, "nonce", None) != self._nonce or getattr(request, "server_nonce", None) != self._server_nonce:
+        if (
+            getattr(request, "nonce", None) != self._nonce
+            or getattr(request, "server_nonce", None) != self._server_nonce
+        ):
             raise ProtocolViolation(f"{type(request).__name__} with the nonces of another handshake")
         if isinstance(request, functions.ReqDHParamsRequest):
             return self._offer_params(request)

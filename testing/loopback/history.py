@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from telethon.tl.tlobject import TLObject
+from telethon.tl import types
 
 
 @dataclass(slots=True)
@@ -26,14 +26,14 @@ class Message:
     date: datetime
     out: bool = False
     """In a private history: its owner wrote it."""
-    entities: list[TLObject] | None = None
+    entities: list[types.TypeMessageEntity] | None = None
     reply_to: int | None = None
     edited: datetime | None = None
     forwarded: "Origin | None" = None
     twin: tuple[int, int] | None = None
     """The other side's copy: (user id, message id)."""
-    encoded: bytes | None = None
-    """Cached bytes for readers who did not write it; cleared when it changes."""
+    encoded: types.Message | None = None
+    """It, encoded, for readers who did not write it; cleared when it changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Event:
     count: int
     kind: Literal["new", "edited", "deleted", "other"]
     ids: tuple[int, ...] = ()
-    update: TLObject | None = None
+    update: types.TypeUpdate | None = None
     """The update itself where it is the same for every reader."""
 
 
@@ -150,7 +150,7 @@ class EventLog:
         self._events.append(event)
         return event
 
-    def append_update(self, make: Callable[[int], TLObject]) -> Event:
+    def append_update(self, make: Callable[[int], types.TypeUpdate]) -> Event:
         """Record an update that is the same for every reader; `make` gets its pts. Moves pts by one."""
         self.pts += 1
         event = Event(self.pts, 1, "other", update=make(self.pts))

@@ -44,6 +44,10 @@ _PRIVATE_EXPONENT = int(
 )
 
 
+class _ClientType(Protocol):
+    _config: object
+
+
 class _Fingerprint(Protocol):
     def __call__(self, key: rsa.PublicKey) -> int: ...
 
@@ -51,10 +55,12 @@ class _Fingerprint(Protocol):
 _fingerprint = cast(_Fingerprint, telethon_rsa._compute_fingerprint)
 _server_keys = cast("dict[int, tuple[rsa.PublicKey, bool]]", telethon_rsa._server_keys)
 
-# How many hold each fingerprint, and the configuration to give back: two servers in one process share the key,
+# How many hold each fingerprint, which are ours, and the configuration to give back: two servers in one process share the key,
 # and the first to close must not take it from the other. It is global because what it counts is.
 _holders: Counter[int] = Counter()
+_added: set[int] = set()
 _saved_config: list[object] = []
+_client = cast(_ClientType, TelegramClient)
 
 
 @cache
@@ -95,20 +101,23 @@ def trust(public_key: str) -> Iterator[None]:
         key = rsa.PublicKey.load_pkcs1(public_key.encode("ascii"))
     except Exception as error:  # the rsa package lets errors of three ASN.1 layers through
         raise BadArgument(f"not a PKCS#1 public key in PEM form: {public_key[:40]!r}…") from error
+    assert isinstance(key, rsa.PublicKey)
     mark = _fingerprint(key)
     if not _holders:
-        _saved_config.append(TelegramClient._config)
-        TelegramClient._config = None
-    known = mark in _server_keys and not _holders[mark]
+        _saved_config.append(_client._config)
+        _client._config = None
     _holders[mark] += 1
-    _server_keys.setdefault(mark, (key, False))
+    if mark not in _server_keys:
+        _server_keys[mark] = (key, False)
+        _added.add(mark)
     try:
         yield
     finally:
         _holders[mark] -= 1
         if not _holders[mark]:
             del _holders[mark]
-            if not known:
-                _server_keys.pop(mark, None)
+            if mark in _added:
+                _added.discard(mark)
+                del _server_keys[mark]
         if not _holders:
-            TelegramClient._config = _saved_config.pop()
+            _client._config = _saved_config.pop()

@@ -24,7 +24,7 @@ class Content:
     """What a message says."""
 
     text: str
-    entities: list[TLObject] | None = None
+    entities: list[types.TypeMessageEntity] | None = None
     reply_to: int | None = None
     forwarded: Origin | None = None
 

@@ -130,8 +130,9 @@ class Record:
                 and call.method not in ignore
             )
 
-        steps: list[tuple[float, int]] = [(call.started, 1) for call in (*self.calls, *self._open) if counts(call)]
-        steps += [(call.ended, -1) for call in self.calls if counts(call)]
+        steps = [(call.started, 1) for call in self._open if counts(call)]
+        for call in filter(counts, self.calls):
+            steps += ((call.started, 1), (call.ended, -1))
         return _highest_sum(sorted(steps))
 
 

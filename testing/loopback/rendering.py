@@ -7,11 +7,10 @@ looking at himself, and a channel's creator or outsiders see something of their 
 from collections.abc import Iterable
 
 from telethon.tl import types
-from telethon.tl.tlobject import TLObject
 
 from telestage.testing.loopback.history import Message
 from telestage.testing.loopback.state import CHANNEL_MARK, ChannelState, State, UserState
-from telestage.testing.loopback.tl import Encoded
+from telestage.testing.loopback.tl import encoded, now
 
 
 class Renderer:
@@ -19,18 +18,18 @@ class Renderer:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._users: dict[int, Encoded] = {}
+        self._users: dict[int, types.User] = {}
 
-    def user(self, user: UserState, viewer: UserState) -> TLObject:
+    def user(self, user: UserState, viewer: UserState) -> types.TypeUser:
         """`user` as `viewer` sees him; only to himself does he show his phone."""
         if user is viewer:
             return _user(user, is_self=True)
         known = self._users.get(user.id)
         if known is None:
-            known = self._users[user.id] = Encoded(bytes(_user(user, is_self=False)))
+            known = self._users[user.id] = encoded(_user(user, is_self=False))
         return known
 
-    def channel(self, channel: ChannelState, viewer: UserState) -> TLObject:
+    def channel(self, channel: ChannelState, viewer: UserState) -> types.TypeChat:
         """`channel` as `viewer` sees it."""
         value = channel.channel
         creator = channel.creator == viewer.id
@@ -50,14 +49,14 @@ class Renderer:
             participants_count=len(channel.members),
         )
 
-    def message(self, message: Message, viewer: UserState) -> TLObject:
+    def message(self, message: Message, viewer: UserState) -> types.TypeMessage:
         """`message` as `viewer` sees it."""
         out = message.out or (message.chat < 0 and message.sender == viewer.id)
         if message.chat > 0 or out:
             return _message(message, out=out)
         if message.encoded is None:
-            message.encoded = bytes(_message(message, out=False))
-        return Encoded(message.encoded)
+            message.encoded = encoded(_message(message, out=False))
+        return message.encoded
 
     def dialog(self, chat: UserState | ChannelState, viewer: UserState) -> types.Dialog:
         """The line of `chat` in the list of `viewer`'s chats."""
@@ -79,9 +78,14 @@ class Renderer:
             pts=pts,
         )
 
+    def state(self, user: UserState, pts: int | None = None) -> types.updates.State:
+        """Where the account of `user` is, or was at `pts`."""
+        unread = sum(history.unread(user.read.get(peer_id, 0)) for peer_id, history in user.histories.items())
+        return types.updates.State(pts if pts is not None else user.log.pts, 0, now(), seq=0, unread_count=unread)
+
     def people(
         self, messages: Iterable[Message], viewer: UserState, channel: ChannelState | None = None
-    ) -> tuple[list[TLObject], list[TLObject]]:
+    ) -> tuple[list[types.TypeUser], list[types.TypeChat]]:
         """The users and chats that occur in `messages`, without which clients cannot read them."""
         ids: dict[int, None] = {channel.channel.marked_id: None} if channel else {}
         for message in messages:
@@ -92,11 +96,11 @@ class Renderer:
                 ids[message.forwarded.chat if message.forwarded.sender is None else message.forwarded.sender] = None
         return self.users((id for id in ids if id > 0), viewer), self.channels((id for id in ids if id < 0), viewer)
 
-    def users(self, ids: Iterable[int], viewer: UserState) -> list[TLObject]:
+    def users(self, ids: Iterable[int], viewer: UserState) -> list[types.TypeUser]:
         """Users by id."""
         return [self.user(self._state.users[id], viewer) for id in ids]
 
-    def channels(self, marked_ids: Iterable[int], viewer: UserState) -> list[TLObject]:
+    def channels(self, marked_ids: Iterable[int], viewer: UserState) -> list[types.TypeChat]:
         """Channels by marked id."""
         return [self.channel(self._state.channels[CHANNEL_MARK - id], viewer) for id in marked_ids]
 

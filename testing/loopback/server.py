@@ -13,7 +13,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from telethon.sessions import StringSession
+from telethon.sessions.string import StringSession
 
 from telestage.testing.loopback import keys
 from telestage.testing.loopback.dispatcher import Dispatcher
@@ -34,7 +34,14 @@ from telestage.testing.loopback.services.history import HistoryService
 from telestage.testing.loopback.services.messages import MessagesService
 from telestage.testing.loopback.services.updates import UpdatesService
 from telestage.testing.loopback.services.users import UsersService
-from telestage.testing.loopback.state import ChannelState, LoopbackChannel, LoopbackUser, State, UserState, checked_phone
+from telestage.testing.loopback.state import (
+    ChannelState,
+    LoopbackChannel,
+    LoopbackUser,
+    State,
+    UserState,
+    checked_phone,
+)
 from telestage.testing.loopback.tl import checked_method, now
 from telestage.testing.loopback.updates import Updates
 
@@ -129,9 +136,7 @@ class LoopbackTelegram:
             HistoryService(peers, renderer),
             DialogsService(self._state, peers, renderer),
             ChannelsService(self._state, peers, renderer, updates),
-            UpdatesService(
-                peers, renderer, updates, page=self._difference_page, too_long=self._difference_limit
-            ),
+            UpdatesService(peers, renderer, updates, page=self._difference_page, too_long=self._difference_limit),
         )
         self._dispatcher = Dispatcher(services, self._plan, self._record)
         network = Network(self._state, self._dispatcher)
@@ -308,7 +313,7 @@ class LoopbackTelegram:
         if to is not None:
             if sender is not None or not isinstance(chat, LoopbackUser):
                 raise BadArgument("with to=, the first argument is the user who writes, and there is no sender=")
-            chat, sender = to, chat
+            return self.post(to, text, sender=chat)
         if not text:
             raise BadArgument("a message says something; text is empty")
         author = self._state.user(sender) if sender is not None else None

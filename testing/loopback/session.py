@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections import OrderedDict
+from datetime import timedelta
 from typing import Protocol
 
 from telethon.tl import functions, types
@@ -19,6 +20,7 @@ from telethon.tl.tlobject import TLObject, TLRequest
 from telestage.testing.loopback.envelope import Inbound, Letter, container, rpc_result, seal, unpack
 from telestage.testing.loopback.errors import RpcRefusal
 from telestage.testing.loopback.state import Device
+from telestage.testing.loopback.tl import now
 
 _log = logging.getLogger("telestage.testing.loopback")
 
@@ -26,7 +28,7 @@ _REMEMBERED = 512  # calls whose repetition is noticed; Telegram asks clients to
 _MOST_IN_CONTAINER = 100
 _LARGEST_CONTAINER = 64 * 1024  # Telethon copies the rest of a container for each answer in it
 _OLDEST, _NEWEST = 300, 30  # seconds that a client's clock may be behind or ahead
-_PENDING = b""
+_PENDING, _HEARD = b"pending", b"heard"  # in place of an answer: not there yet; acknowledged, so dropped
 
 
 class Link(Protocol):
@@ -126,7 +128,7 @@ class Session:
             while len(self._answers) > _REMEMBERED:
                 self._answers.popitem(last=False)
             return [(message.message_id, message.body)]
-        if kept is _PENDING:
+        if kept is _PENDING or kept is _HEARD:
             self.acknowledge(message.message_id)
         else:
             self._reply(message.message_id, kept)
@@ -138,8 +140,8 @@ class Session:
             case types.MsgsAck():
                 for message_id in message.body.msg_ids:
                     call = self._answered_by.pop(message_id, None)
-                    if call in self._answers:
-                        self._answers[call] = _PENDING
+                    if call is not None and call in self._answers:
+                        self._answers[call] = _HEARD
             case functions.PingRequest():
                 self._say(types.Pong(message.message_id, message.body.ping_id), answer=True)
             case functions.PingDelayDisconnectRequest():
@@ -149,9 +151,10 @@ class Session:
             case functions.GetFutureSaltsRequest():
                 self._say(self._future_salts(message.message_id), answer=True)
             case functions.DestroySessionRequest():
-                known = message.body.session_id != self.id and self.device.sessions.pop(message.body.session_id, None)
+                doomed = message.body.session_id
+                known = doomed != self.id and self.device.sessions.pop(doomed, None) is not None
                 reply = types.DestroySessionOk if known else types.DestroySessionNone
-                self._say(reply(message.body.session_id), answer=True)
+                self._say(reply(doomed), answer=True)
             case functions.DestroyAuthKeyRequest():
                 self._say(types.DestroyAuthKeyOk(), answer=True)
                 self._flush()
@@ -160,7 +163,7 @@ class Session:
             case functions.RpcDropAnswerRequest():
                 self._send(rpc_result(message.message_id, bytes(types.RpcAnswerUnknown())), answer=True)
             case types.MsgsStateReq():
-                info = bytes(4 if id in self._answers else 1 for id in message.body.msg_ids)
+                info = "".join(chr(4 if id in self._answers else 1) for id in message.body.msg_ids)
                 self._say(types.MsgsStateInfo(message.message_id, info), answer=True)
             case types.MsgResendReq() | types.MsgsStateInfo() | types.MsgsAllInfo() | types.HttpWait():
                 pass
@@ -169,8 +172,9 @@ class Session:
         return True
 
     def _future_salts(self, message_id: int) -> TLObject:
-        today = int(time.time())
-        return types.FutureSalts(message_id, today, [types.FutureSalt(today - 60, today + 86_400, self.device.salt)])
+        since, until = now(), now() + timedelta(days=1)
+        salts = [types.FutureSalt(since, until, self.device.salt)]
+        return types.FutureSalts(message_id, int(since.timestamp()), salts)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
 
     def _reply(self, call: int, body: bytes) -> None:
         self._answered_by[self._send(body, answer=True)] = call

@@ -4,16 +4,18 @@
 changes behind them, and only the server's own code touches those.
 """
 
+import base64
+import ipaddress
 import os
 import re
 import secrets
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from telethon.crypto import AuthKey
-from telethon.sessions import StringSession
+from telethon.sessions.string import StringSession
 
 from telestage.testing.loopback.crypto import key_id
 from telestage.testing.loopback.errors import BadArgument, RpcRefusal, UnknownPeer
@@ -197,7 +199,7 @@ class State:
             phone=digits,
             first_name=first_name or username or "User",
             access_hash=secrets.randbits(62) + 1,
-            _session=self.session_of(device).save(),
+            _session=self._session_string(device),
         )
         state = UserState(user)
         self.users[user.id] = state
@@ -271,11 +273,7 @@ class State:
 
     def session_of(self, device: Device | None) -> StringSession:
         """A session for `device`, or one without a key, that leads to this server."""
-        session = StringSession()
-        session.set_dc(DC, self.host, self.port)
-        if device is not None:
-            session.auth_key = AuthKey(device.key)
-        return session
+        return StringSession(self._session_string(device))
 
     def user(self, user: LoopbackUser) -> UserState:
         """The state behind `user`.
@@ -299,12 +297,19 @@ class State:
             raise UnknownPeer(f"{channel!r} is no channel of this server; make one with add_channel")
         return state
 
+    def _session_string(self, device: Device | None) -> str:
+        """A session as Telethon writes it down; 256 zero bytes are no key."""
+        address = ipaddress.ip_address(self.host).packed
+        key = device.key if device is not None else bytes(256)
+        packed = struct.pack(f">B{len(address)}sH256s", DC, address, self.port, key)
+        return "1" + base64.urlsafe_b64encode(packed).decode("ascii")
+
     def _check_username(self, username: str | None) -> None:
         if username is None:
             return
         if not _USERNAME.fullmatch(username):
             raise BadArgument(
-                f"{username!r} is no username: 3 to 32 letters, digits and single '_', a letter first, no '_' at the end"
+                f"{username!r} is no username: 3 to 32 letters, digits and single '_'; a letter first, no '_' last"
             )
         if username.lower() in self.usernames:
             raise BadArgument(f"the username {username!r} is taken")

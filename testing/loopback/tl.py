@@ -9,13 +9,15 @@ import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
-from telethon.extensions import BinaryReader
+from telethon.extensions.binaryreader import BinaryReader
 from telethon.tl.alltlobjects import tlobjects
 from telethon.tl.tlobject import TLObject, TLRequest
 
 from telestage.testing.loopback.errors import ProtocolViolation, UnknownMethod
+
+T = TypeVar("T", bound=TLObject)
 
 TRUE, FALSE = struct.pack("<I", 0x997275B5), struct.pack("<I", 0xBC799737)
 _VECTOR = struct.pack("<I", 0x1CB5C415)
@@ -27,10 +29,15 @@ class _Reader(Protocol):
     def tgread_object(self) -> object: ...
 
 
+class _Serialize(Protocol):
+    def __call__(self, data: bytes) -> bytes: ...
+
+
 class _ReaderType(Protocol):
     def __call__(self, data: bytes) -> _Reader: ...
 
 
+_serialize_bytes = cast(_Serialize, TLObject.serialize_bytes)
 _reader = cast(_ReaderType, BinaryReader)  # Telethon's reader carries no annotations
 
 
@@ -59,6 +66,16 @@ def parse(data: bytes) -> TLObject:
     return value
 
 
+def tl_bytes(data: bytes) -> bytes:
+    """`data` as TL writes byte strings: with its length, padded to whole words."""
+    return _serialize_bytes(data)
+
+
+def encoded(value: T) -> T:
+    """`value` with its bytes already made; fit only to be encoded again, which then costs nothing."""
+    return cast(T, Encoded(bytes(value)))
+
+
 def vector(items: Iterable[TLObject]) -> Encoded:
     """A bare `Vector<Object>`, the result of calls such as users.getUsers."""
     parts = [bytes(item) for item in items]
@@ -82,11 +99,15 @@ def given(date: datetime | None) -> datetime | None:
     return date if date is not None and date.timestamp() > 0 else None
 
 
-@cache
 def method_name(request: type[TLRequest]) -> str:
     """The schema's name of a request class: `messages.sendMessage` for SendMessageRequest."""
-    area = request.__module__.partition("telethon.tl.functions")[2].lstrip(".")
-    bare = request.__name__.removesuffix("Request")
+    return _schema_name(request.__module__, request.__name__)
+
+
+@cache
+def _schema_name(module: str, name: str) -> str:
+    area = module.partition("telethon.tl.functions")[2].lstrip(".")
+    bare = name.removesuffix("Request")
     bare = bare[0].lower() + bare[1:]
     return f"{area}.{bare}" if area else bare
 

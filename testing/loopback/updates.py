@@ -27,7 +27,7 @@ class Updates:
 
     def bundle(
         self,
-        updates: list[TLObject],
+        updates: list[types.TypeUpdate],
         viewer: UserState,
         messages: Iterable[Message] = (),
         channel: ChannelState | None = None,
@@ -36,7 +36,7 @@ class Updates:
         users, chats = self._renderer.people(messages, viewer, channel)
         return types.Updates(updates=updates, users=users, chats=chats, date=now(), seq=0)
 
-    def of(self, event: Event, viewer: UserState, channel: ChannelState | None) -> TLObject | None:
+    def of(self, event: Event, viewer: UserState, channel: ChannelState | None) -> types.TypeUpdate | None:
         """The update that tells of `event`; None where a later deletion has made it void."""
         if event.kind == "other":
             return event.update
@@ -53,7 +53,7 @@ class Updates:
         edit = types.UpdateEditMessage if channel is None else types.UpdateEditChannelMessage
         return edit(self._renderer.message(message, viewer), event.pts, event.count)
 
-    def new(self, message: Message, pts: int, viewer: UserState) -> TLObject:
+    def new(self, message: Message, pts: int, viewer: UserState) -> types.TypeUpdate:
         """The update that brings `message`."""
         kind = types.UpdateNewMessage if message.chat > 0 else types.UpdateNewChannelMessage
         return kind(self._renderer.message(message, viewer), pts, 1)

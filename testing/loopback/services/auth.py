@@ -26,18 +26,14 @@ class AuthService:
         known = self._state.phones.get(phone)
         if known is not None and known.banned:
             raise RpcRefusal(400, "PHONE_NUMBER_BANNED")
-        code = LoginCode(f"{secrets.randbelow(100_000):05}", secrets.token_hex(9))
-        self._state.codes[phone] = code
-        return types.auth.SentCode(types.auth.SentCodeTypeApp(length=len(code.code)), phone_code_hash=code.hash)
+        return self._send(phone, types.auth.SentCodeTypeApp)
 
     @answers(functions.auth.ResendCodeRequest, open=True)
     def resend_code(self, caller: Caller, request: functions.auth.ResendCodeRequest) -> TLObject:
         """Send another code in place of the last."""
         phone = _digits(request.phone_number)
         self._sent(phone, request.phone_code_hash)
-        code = LoginCode(f"{secrets.randbelow(100_000):05}", secrets.token_hex(9))
-        self._state.codes[phone] = code
-        return types.auth.SentCode(types.auth.SentCodeTypeSms(length=len(code.code)), phone_code_hash=code.hash)
+        return self._send(phone, types.auth.SentCodeTypeSms)
 
     @answers(functions.auth.CancelCodeRequest, open=True)
     def cancel_code(self, caller: Caller, request: functions.auth.CancelCodeRequest) -> bool:
@@ -80,6 +76,12 @@ class AuthService:
         """Nobody is logged in with this key any more."""
         self._state.log_out(caller.device)
         return types.auth.LoggedOut()
+
+    def _send(self, phone: str, way: type[types.auth.SentCodeTypeApp] | type[types.auth.SentCodeTypeSms]) -> TLObject:
+        code = LoginCode(f"{secrets.randbelow(100_000):05}", secrets.token_hex(9))
+        self._state.codes[phone] = code
+        kind = way(length=len(code.code))
+        return types.auth.SentCode(kind, code.hash)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
 
     def _enter(self, caller: Caller, phone: str, user: UserState) -> TLObject:
         if user.banned:

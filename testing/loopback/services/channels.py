@@ -128,7 +128,7 @@ def _may_list(channel: ChannelState, viewer: UserState) -> bool:
     return viewer.id == channel.creator or (channel.channel.megagroup and not channel.hidden_members)
 
 
-def _participant(channel: ChannelState, user_id: int) -> TLObject:
+def _participant(channel: ChannelState, user_id: int) -> types.TypeChannelParticipant:
     if user_id == channel.creator:
         return types.ChannelParticipantCreator(user_id, ALL_RIGHTS)
     return types.ChannelParticipant(user_id, channel.members[user_id])

@@ -43,8 +43,8 @@ class DialogsService:
         """The lines of certain chats."""
         viewer = caller.user
         wanted = [self._peers.chat(r.peer, viewer) for r in request.peers if isinstance(r, types.InputDialogPeer)]
-        state = types.updates.State(pts=viewer.log.pts, qts=0, date=None, seq=0, unread_count=0)
-        return types.messages.PeerDialogs(*self._lines(wanted, viewer), state)
+        state = self._renderer.state(viewer)
+        return types.messages.PeerDialogs(*self._lines(wanted, viewer), state)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
 
     def _chats(self, viewer: UserState) -> list[UserState | ChannelState]:
         private = [self._state.users[id] for id, history in viewer.histories.items() if len(history)]
@@ -52,14 +52,15 @@ class DialogsService:
 
     def _lines(
         self, chats: list[UserState | ChannelState], viewer: UserState
-    ) -> tuple[list[types.Dialog], list[TLObject], list[TLObject], list[TLObject]]:
+    ) -> tuple[list[types.TypeDialog], list[types.TypeMessage], list[types.TypeChat], list[types.TypeUser]]:
         tops = [top for chat in chats if (top := _top(chat, viewer)) is not None]
         users, channels = self._renderer.people(tops, viewer)
         mentioned = {top.chat for top in tops}
         empty = [chat for chat in chats if isinstance(chat, ChannelState) and chat.channel.marked_id not in mentioned]
         channels += [self._renderer.channel(channel, viewer) for channel in empty]
         views = [self._renderer.message(top, viewer) for top in tops]
-        return [self._renderer.dialog(chat, viewer) for chat in chats], views, channels, users
+        dialogs: list[types.TypeDialog] = [self._renderer.dialog(chat, viewer) for chat in chats]
+        return dialogs, views, channels, users
 
 
 def _top(chat: UserState | ChannelState, viewer: UserState) -> Message | None:

@@ -29,7 +29,12 @@ class HistoryService:
         viewer, chat = caller.user, self._peers.chat(request.peer, caller.user)
         history = _history(chat, viewer)
         window = Window(
-            request.offset_id, given(request.offset_date), request.add_offset, _limit(request.limit), request.max_id, request.min_id
+            request.offset_id,
+            given(request.offset_date),
+            request.add_offset,
+            _limit(request.limit),
+            request.max_id,
+            request.min_id,
         )
         return self._answer(viewer, chat, history.page(window), len(history))
 
@@ -74,16 +79,14 @@ class HistoryService:
 
     def _views(
         self, found: dict[int, Message | None], viewer: UserState, channel: ChannelState | None
-    ) -> tuple[list[TLObject], list[TLObject], list[TLObject]]:
-        views: list[TLObject] = [
+    ) -> tuple[list[types.TypeMessage], list[types.TypeUser], list[types.TypeChat]]:
+        views: list[types.TypeMessage] = [
             types.MessageEmpty(id) if message is None else self._renderer.message(message, viewer)
             for id, message in found.items()
         ]
         return views, *self._renderer.people(filter(None, found.values()), viewer, channel)
 
-    def _answer(
-        self, viewer: UserState, chat: UserState | ChannelState, page: list[Message], count: int
-    ) -> TLObject:
+    def _answer(self, viewer: UserState, chat: UserState | ChannelState, page: list[Message], count: int) -> TLObject:
         channel = chat if isinstance(chat, ChannelState) else None
         users, chats = self._renderer.people(page, viewer, channel)
         views = [self._renderer.message(message, viewer) for message in page]

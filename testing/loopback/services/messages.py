@@ -1,7 +1,5 @@
 """Writing, forwarding, editing, deleting and reading messages, in private and in channels."""
 
-from typing import cast
-
 from telethon.tl import functions, types
 from telethon.tl.tlobject import TLObject
 
@@ -35,7 +33,7 @@ class MessagesService:
         message, sent = self._write(caller, chat, content, request.random_id)
         if isinstance(chat, UserState) and chat is not sender:
             return types.UpdateShortSentMessage(
-                message.id, sent.pts, 1, message.date, out=True, entities=cast("list[types.TypeMessageEntity]", content.entities)
+                message.id, sent.pts, 1, message.date, out=True, entities=content.entities
             )
         return self._outcome(caller.user, chat, [(request.random_id, message, sent)])
 
@@ -114,7 +112,9 @@ class MessagesService:
         self._peers.chat(request.peer, caller.user)
         return True
 
-    def _write(self, caller: Caller, chat: UserState | ChannelState, content: Content, random_id: int) -> tuple[Message, Sent]:
+    def _write(
+        self, caller: Caller, chat: UserState | ChannelState, content: Content, random_id: int
+    ) -> tuple[Message, Sent]:
         """Write unless this random_id is known; gives the message and what its random_id became."""
         sender = caller.user
         known = sender.sent.get(random_id)
@@ -139,9 +139,13 @@ class MessagesService:
             return sender.box.get(known.message_id)
         return self._peers.known_channel(known.chat).history.get(known.message_id)
 
-    def _outcome(self, viewer: UserState, chat: UserState | ChannelState, done: list[tuple[int, Message, Sent]]) -> TLObject:
+    def _outcome(
+        self, viewer: UserState, chat: UserState | ChannelState, done: list[tuple[int, Message, Sent]]
+    ) -> TLObject:
         channel = chat if isinstance(chat, ChannelState) else None
-        updates: list[TLObject] = [types.UpdateMessageID(message.id, random_id) for random_id, message, _ in done]
+        updates: list[types.TypeUpdate] = [
+            types.UpdateMessageID(message.id, random_id) for random_id, message, _ in done
+        ]
         updates += [self._updates.new(message, sent.pts, viewer) for _, message, sent in done]
         return self._updates.bundle(updates, viewer, [message for _, message, _ in done], channel)
 
@@ -180,12 +184,14 @@ def _reply(reply_to: object) -> int | None:
     return reply_to.reply_to_msg_id if isinstance(reply_to, types.InputReplyToMessage) else None
 
 
-def _entities(entities: "list[types.TypeMessageEntity] | None") -> list[TLObject] | None:
+def _entities(entities: list[types.TypeMessageEntity] | None) -> list[types.TypeMessageEntity] | None:
     """The formatting as readers get it: a mention names its user without the sender's reference to him."""
     if not entities:
         return None
-    return [_mention(entity) if isinstance(entity, types.InputMessageEntityMentionName) else entity for entity in entities]
+    return [
+        _mention(entity) if isinstance(entity, types.InputMessageEntityMentionName) else entity for entity in entities
+    ]
 
 
-def _mention(entity: types.InputMessageEntityMentionName) -> TLObject:
+def _mention(entity: types.InputMessageEntityMentionName) -> types.TypeMessageEntity:
     return types.MessageEntityMentionName(entity.offset, entity.length, getattr(entity.user_id, "user_id", 0))

@@ -33,7 +33,7 @@ class UpdatesService:
     @answers(functions.updates.GetStateRequest)
     def get_state(self, caller: Caller, request: functions.updates.GetStateRequest) -> TLObject:
         """Where the account is now."""
-        return _state(caller.user, caller.user.log.pts)
+        return self._renderer.state(caller.user)
 
     @answers(functions.updates.GetDifferenceRequest)
     def get_difference(self, caller: Caller, request: functions.updates.GetDifferenceRequest) -> TLObject:
@@ -61,9 +61,9 @@ class UpdatesService:
         mentioned = {message.chat for message in messages}
         chats += [self._renderer.channel(c, viewer) for c in moved if c.channel.marked_id not in mentioned]
         views = [self._renderer.message(message, viewer) for message in messages]
-        if last:
-            return types.updates.Difference(views, [], others, chats, users, _state(viewer, pts))
-        return types.updates.DifferenceSlice(views, [], others, chats, users, _state(viewer, pts))
+        kind = types.updates.Difference if last else types.updates.DifferenceSlice
+        state = self._renderer.state(viewer, pts)
+        return kind(views, [], others, chats, users, state)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
 
     @answers(functions.updates.GetChannelDifferenceRequest)
     def get_channel_difference(
@@ -97,10 +97,10 @@ class UpdatesService:
 
     def _split(
         self, events: list[Event], viewer: UserState, channel: ChannelState | None
-    ) -> tuple[list[Message], list[TLObject]]:
+    ) -> tuple[list[Message], list[types.TypeUpdate]]:
         """New messages as they are now, and everything else that happened."""
         messages: list[Message] = []
-        others: list[TLObject] = []
+        others: list[types.TypeUpdate] = []
         for event in events:
             if event.kind == "new":
                 message = (channel.history if channel else viewer.box).get(event.ids[0])
@@ -119,8 +119,3 @@ class UpdatesService:
         users, chats = self._renderer.people(messages, viewer, channel)
         views = [self._renderer.message(message, viewer) for message in messages]
         return types.updates.ChannelDifferenceTooLong(dialog, views, chats, users, final=True, timeout=_POLL_SECONDS)
-
-
-def _state(user: UserState, pts: int) -> types.updates.State:
-    unread = sum(history.unread(user.read.get(peer_id, 0)) for peer_id, history in user.histories.items())
-    return types.updates.State(pts=pts, qts=0, date=now(), seq=0, unread_count=unread)

@@ -58,7 +58,7 @@ class UsersService:
         """Taken note of; nobody is told."""
         return True
 
-    def _user_or_empty(self, reference: TLObject, viewer: UserState) -> TLObject:
+    def _user_or_empty(self, reference: TLObject, viewer: UserState) -> types.TypeUser:
         user = self._peers.find_user(reference, viewer)
         if user is not None:
             return self._renderer.user(user, viewer)
