@@ -1,1 +1,33 @@
-"""."""
+"""Session, manager and monitor actors over the real Telethon client."""
+
+from telestage.actors.telegram.bulk import BulkReport, Delivery
+from telestage.actors.telegram.errors import (
+    FloodParked,
+    OperationTimeout,
+    PermitTimeout,
+    ReplyLost,
+    SessionDead,
+    SessionError,
+    SessionExists,
+    SessionUnknown,
+)
+from telestage.actors.telegram.handle import SessionHandle
+from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.login import LoginFailed, sign_in
+
+__all__ = [
+    "BulkReport",
+    "Delivery",
+    "FloodParked",
+    "Limits",
+    "LoginFailed",
+    "OperationTimeout",
+    "PermitTimeout",
+    "ReplyLost",
+    "SessionDead",
+    "SessionError",
+    "SessionExists",
+    "SessionHandle",
+    "SessionUnknown",
+    "sign_in",
+]

@@ -1,0 +1,88 @@
+"""The Telethon client of a session, with four promises that the plain one doesn't make.
+
+- Every call has a deadline: Telethon's own waits for ever when Telegram doesn't answer.
+- A call from outside a turn becomes an operation of the session (see `scope`).
+- A message that is sent again is sent with the same random_id, so Telegram takes it for the first.
+- An update is handed on in the same step in which it is counted as received, in order; after a
+  reconnect what was missed is fetched. (Telethon makes a task per update, and doesn't catch up.)
+
+It overrides three methods of Telethon's that aren't documented; telethon is pinned to 1.45 for that,
+and tests/integration/test_client.py fails when one of them changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from telethon import TelegramClient
+from telethon.sessions.abstract import Session
+from telethon.tl.tlobject import TLObject, TLRequest
+
+from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
+
+__all__ = ["SessionClient"]
+
+
+class SessionClient(TelegramClient):
+    """A Telethon client that belongs to a session actor.
+
+    Args:
+        session: Where its key and its update state live.
+        api_id: Of the application, as are `api_hash` and `options` for Telethon's own constructor.
+        rpc_timeout: Seconds a single call may take.
+        on_update: Gets each update, in order, as it is received.
+        on_reconnect: Is told after each reconnect that Telethon made by itself.
+        route: Makes a request an operation of the session and returns its answer.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        api_id: int,
+        api_hash: str,
+        *,
+        rpc_timeout: float,
+        on_update: Callable[[TLObject], None],
+        on_reconnect: Callable[[], None],
+        route: Callable[[TLRequest], Awaitable[object]],
+        **options: Any,
+    ) -> None:
+        super().__init__(session, api_id, api_hash, **options)
+        self._rpc_timeout = rpc_timeout
+        self._on_update = on_update
+        self._on_reconnect = on_reconnect
+        self._route = route
+
+    async def __call__(self, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None) -> Any:
+        """Makes a call, or a list of calls, and returns the answer.
+
+        Raises:
+            TimeoutError: Telegram didn't answer within `rpc_timeout` seconds.
+        """
+        scope = current_scope()
+        if isinstance(scope, Turn) and scope.active:
+            for each in request if isinstance(request, list | tuple) else (request,):
+                if isinstance(getattr(each, "random_id", None), int):
+                    random_id = scope.next_random_id()
+                    if random_id is not None:
+                        each.random_id = random_id
+        elif scope is not HOUSEKEEPING:
+            return await self._route(request)
+        async with asyncio.timeout(self._rpc_timeout):
+            return await super().__call__(request, ordered=ordered)
+
+    async def _preprocess_updates(
+        self, updates: Sequence[TLObject], users: Sequence[TLObject], chats: Sequence[TLObject]
+    ) -> Sequence[TLObject]:
+        known: Sequence[TLObject] = await super()._preprocess_updates(updates, users, chats)  # type: ignore[no-untyped-call]  # Telethon's
+        for update in known:
+            self._on_update(update)
+        # what somebody registered with the raw client, or waits for in a conversation, goes its usual way
+        return known if self._event_builders or self._conversations else ()
+
+    async def _handle_auto_reconnect(self) -> None:
+        # any authorised call tells Telegram to go on sending updates; the difference fetches what was missed
+        await self.catch_up()
+        self._on_reconnect()

@@ -1,0 +1,99 @@
+"""What can go wrong with an operation of a session.
+
+    TelestageError
+    └── SessionError
+        ├── OperationTimeout    the operation ran longer than it may; it was cancelled
+        ├── PermitTimeout       no permit came in time; the operation was not begun
+        ├── FloodParked         Telegram said to wait until a time past the operation's deadline
+        ├── ReplyLost           whether it was done isn't known: the session was restarted meanwhile
+        ├── SessionUnknown      the fleet has no session of that name
+        ├── SessionExists       the fleet has one already
+        └── SessionDead         Telegram won't have the session any more, for the reason it carries
+
+What Telegram itself answers (`telethon.errors.RPCError`) reaches the caller as it is, but for flood
+waits and the ends of sessions. The mailbox's errors (`MailboxFull`, `QueueWaitTimeout`, `AskCycle`)
+are the kernel's.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from telestage.actors.kernel.errors import TelestageError
+
+__all__ = [
+    "FloodParked",
+    "OperationTimeout",
+    "PermitTimeout",
+    "ReplyLost",
+    "SessionDead",
+    "SessionError",
+    "SessionExists",
+    "SessionUnknown",
+]
+
+
+class SessionError(TelestageError):
+    """An operation of a session failed. `session` is its name."""
+
+    def __init__(self, session: str, text: str) -> None:
+        super().__init__(f"session {session!r}: {text}")
+        self.session = session
+
+
+class OperationTimeout(SessionError):
+    """The operation ran for `seconds`, its limit, and was cancelled. Telegram may have done it."""
+
+    def __init__(self, session: str, kind: str, seconds: float) -> None:
+        super().__init__(session, f"{kind} operation cancelled after {seconds:g} s, its timeout")
+        self.kind = kind
+        self.seconds = seconds
+
+
+class PermitTimeout(SessionError):
+    """No permit of this kind was free for `seconds`; the operation was not begun."""
+
+    def __init__(self, session: str, kind: str, seconds: float) -> None:
+        super().__init__(session, f"no permit for {kind} within {seconds:g} s; the operation was not begun")
+        self.kind = kind
+        self.seconds = seconds
+
+
+class FloodParked(SessionError):
+    """Telegram made this kind of operation wait until `until` (Unix seconds), past its deadline."""
+
+    def __init__(self, session: str, kind: str, until: float) -> None:
+        when = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
+        super().__init__(session, f"{kind} is parked by a flood wait until {when}")
+        self.kind = kind
+        self.until = until
+
+
+class ReplyLost(SessionError):
+    """The session was restarted while it ran the operation; whether Telegram did it isn't known."""
+
+    def __init__(self, session: str, kind: str) -> None:
+        super().__init__(session, f"restarted during a {kind} operation; whether it was done is not known")
+        self.kind = kind
+
+
+class SessionUnknown(SessionError):
+    """The fleet has no session of that name."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session, "the fleet has no session of that name")
+
+
+class SessionExists(SessionError):
+    """The fleet has a session of that name already."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session, "the fleet has a session of that name already")
+
+
+class SessionDead(SessionError):
+    """The session has ended for good; `reason` says why. Nothing retries it."""
+
+    def __init__(self, session: str, reason: str) -> None:
+        super().__init__(session, f"dead: {reason}")
+        self.reason = reason

@@ -1,0 +1,40 @@
+"""What an error of Telethon means for the session that met it. Pure: nothing is done here.
+
+Facts: 401 ends an authorization, 406 AUTH_KEY_DUPLICATED ends the key, both for good, yet the client
+still says it is connected. A transport -404 becomes `AuthKeyNotFound`. A flood wait is a 420.
+"""
+
+from __future__ import annotations
+
+from telethon import errors
+from telethon.errors.common import AuthKeyNotFound
+
+__all__ = ["flood_seconds", "terminal_reason"]
+
+_TERMINAL: tuple[tuple[type[Exception], str], ...] = (
+    (errors.AuthKeyDuplicatedError, "its key was used from two addresses at once and Telegram revoked it"),
+    (errors.SessionRevokedError, "revoked: another of the user's sessions ended it"),
+    (errors.SessionExpiredError, "expired"),
+    (errors.UserDeactivatedBanError, "the account is banned"),
+    (errors.UserDeactivatedError, "the account was deleted"),
+    (errors.AuthKeyUnregisteredError, "not signed in: its key is not registered (revoked, or never signed in)"),
+    (errors.AuthKeyInvalidError, "its key is not valid"),
+    (AuthKeyNotFound, "Telegram does not know its key"),
+)
+
+_FLOODS = (errors.FloodWaitError, errors.FloodPremiumWaitError, errors.FloodTestPhoneWaitError)
+
+
+def terminal_reason(error: BaseException) -> str | None:
+    """Why the session can't go on after this error; None if it can (R-X4)."""
+    return next((reason for cls, reason in _TERMINAL if isinstance(error, cls)), None)
+
+
+def flood_seconds(error: BaseException) -> float | None:
+    """How many seconds this kind of request must wait; None if the error isn't a flood wait (R-X2).
+
+    SLOW_MODE_WAIT is about one peer, not about the kind, so it isn't one.
+    """
+    if not isinstance(error, _FLOODS):
+        return None
+    return float(max(1, error.seconds))  # FLOOD_WAIT_0 has been seen; at once would be too soon

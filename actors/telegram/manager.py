@@ -1,0 +1,199 @@
+"""The manager actor: supervises the sessions and grants permits.
+
+Invariants:
+- No session waits for another: a permit is granted, or its request waits in the pool, never in a turn.
+- What a session held comes back when the session fails or ends, whether or not it gave it back itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+
+import msgspec
+
+from telestage.actors.kernel import (
+    NO_REPLY,
+    Actor,
+    Backoff,
+    ChildFailed,
+    Directive,
+    Ref,
+    Reply,
+    Supervision,
+    Terminated,
+    handles,
+)
+from telestage.actors.telegram.book import SessionBook
+from telestage.actors.telegram.errors import SessionExists
+from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.permits import Grant, PermitPool
+from telestage.actors.telegram.session import Credentials, SessionActor
+from telestage.messages import (
+    FloodSeen,
+    PauseSession,
+    PermitGranted,
+    PermitRequest,
+    PermitReturned,
+    PermitStatus,
+    RemoveSession,
+    ResumeSession,
+    SessionChanged,
+)
+
+__all__ = ["AddSession", "ManagerActor", "PermitBoard"]
+
+_log = logging.getLogger("telestage.manager")
+
+
+class AddSession(msgspec.Struct, frozen=True):
+    """Start a session; answered by its ref. `SessionExists` if there is one of that name."""
+
+    book: SessionBook
+
+
+class PermitBoard:
+    """Where the state of the permits can be read from outside the manager's turns."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._pool = PermitPool(limits.operations, limits.permits())
+
+    def status(self) -> PermitStatus:
+        """A picture of the permits."""
+        return self._pool.status(monotonic())
+
+
+class ManagerActor(Actor):
+    """The top of a fleet: everything asks upwards to here, and it asks nobody."""
+
+    ask_rank = 0
+    keep_children = True
+    supervision = Supervision(
+        # a session retries for ever, politely: at 30 s apart it never exceeds the intensity
+        intensity=10,
+        period=60.0,
+        backoff=Backoff(first=0.2, factor=2.0, maximum=30.0, jitter=0.2),
+        exceeded=Directive.STOP,
+    )
+
+    def __init__(self, board: PermitBoard, credentials: Credentials, limits: Limits) -> None:
+        self._pool = board._pool
+        self._credentials = credentials
+        self._limits = limits
+        self._replies: dict[str, Reply] = {}
+        self._books: dict[str, SessionBook] = {}
+
+    @handles(AddSession)
+    def add(self, message: AddSession) -> Ref:
+        """Spawns the session, which connects by itself."""
+        book = message.book
+        if book.name in self.children:
+            raise SessionExists(book.name)
+        ref = self.spawn(
+            SessionActor,
+            book,
+            self.ref,
+            self._credentials,
+            self._limits,
+            name=book.name,
+            capacity=self._limits.queue,
+        )
+        book.ref = ref
+        self._books[book.name] = book
+        self.watch(ref)
+        return ref
+
+    @handles(PauseSession)
+    def pause(self, message: PauseSession) -> bool:
+        """Halts the session's mailbox; false if there is none of that name."""
+        ref = self.children.get(message.session)
+        if ref is None:
+            return False
+        self._books[message.session].paused = True
+        ref.pause()
+        return True
+
+    @handles(ResumeSession)
+    def resume(self, message: ResumeSession) -> bool:
+        """Lets the session go on; false if there is none of that name."""
+        ref = self.children.get(message.session)
+        if ref is None:
+            return False
+        self._books[message.session].paused = False
+        ref.resume()
+        return True
+
+    @handles(RemoveSession)
+    def remove(self, message: RemoveSession) -> bool:
+        """Begins to stop the session; false if there is none of that name."""
+        ref = self.children.get(message.session)
+        if ref is None:
+            return False
+        ref.stop(grace=message.timeout / 5)
+        return True
+
+    @handles(PermitRequest)
+    def request(self, message: PermitRequest) -> object:
+        """Grants a permit now, or answers when one is free."""
+        _log.debug("permit asked for: %s %s %s", message.session, message.kind, message.operation_id)
+        grant = self._pool.request(message, monotonic())
+        if grant is not None:
+            return self._granted(grant)
+        self._replies[message.operation_id] = self.reply_later()
+        return NO_REPLY
+
+    @handles(PermitReturned)
+    def returned(self, message: PermitReturned) -> None:
+        """Takes a permit back, or forgets a request that isn't waited for any more."""
+        operation = message.operation_id
+        now = monotonic()
+        held = self._pool.held_for(operation, now)
+        if held is not None:
+            _log.debug("permit returned: %s after %.3f s", operation, held)
+        self._replies.pop(operation, None)
+        self._pass_on(self._pool.release(operation, now))
+
+    @handles(ChildFailed)
+    def child_failed(self, message: ChildFailed) -> None:
+        """A session failed: what it held comes back before it is made anew."""
+        self._reclaim(message.ref.name)
+
+    @handles(Terminated)
+    def terminated(self, message: Terminated) -> None:
+        """A session has ended."""
+        self._reclaim(message.ref.name)
+        self._books.pop(message.ref.name, None)
+
+    @handles(SessionChanged)
+    def changed(self, message: SessionChanged) -> None:
+        """Logs where a session has come to."""
+        _log.info("%s is %s%s", message.session, message.state, f": {message.reason}" if message.reason else "")
+
+    @handles(FloodSeen)
+    def flood(self, message: FloodSeen) -> None:
+        """Logs a flood wait."""
+        _log.info("%s waits until %.0f for %s (%s)", message.session, message.until, message.kind, message.method)
+
+    def _reclaim(self, session: str) -> None:
+        now = monotonic()
+        for operation in self._pool.operations(session):
+            held = self._pool.held_for(operation, now)
+            if held is not None:
+                _log.warning("permit reclaimed from %s: %s, held for %.3f s", session, operation, held)
+            self._replies.pop(operation, None)
+        self._pass_on(self._pool.release_session(session, now))
+
+    def _pass_on(self, grants: list[Grant]) -> None:
+        while grants:
+            grant = grants.pop()
+            reply = self._replies.pop(grant.request.operation_id, None)
+            if reply is None or not reply.send(self._granted(grant)):
+                # nobody waits for it any more
+                grants.extend(self._pool.release(grant.request.operation_id, monotonic()))
+
+    def _granted(self, grant: Grant) -> PermitGranted:
+        request = grant.request
+        _log.debug(
+            "permit granted: %s %s %s after %.3f s", request.session, request.kind, request.operation_id, grant.waited
+        )
+        return PermitGranted(operation_id=request.operation_id, kind=request.kind, waited=grant.waited)

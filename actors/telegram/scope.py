@@ -1,0 +1,75 @@
+"""In whose name a call of the client is made.
+
+A request of a session's client is one of three: part of the turn that the session is in, Telethon's own
+housekeeping (its update loop, its reconnects), or somebody's who holds an event or a message and calls a
+method of it. The last becomes an operation of the session, by its mailbox and with a permit, so that at
+most one operation of a session runs at any instant, whoever calls (R-Q1). A context variable tells
+them apart; tasks inherit it, so the tasks that Telethon makes while connecting stay housekeeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+__all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn"]
+
+
+class Turn:
+    """One turn of a session. After its end, calls that its tasks still make are operations of their own."""
+
+    __slots__ = ("_random_id", "_used", "active")
+
+    def __init__(self, random_id: int | None = None) -> None:
+        self.active = True
+        self._random_id = random_id
+        self._used = 0
+
+    def next_random_id(self) -> int | None:
+        """The random_id the next message of this turn is to be sent with; None leaves it to Telethon.
+
+        The first is the operation's own; further ones follow from it, so that a repeated turn repeats them.
+        """
+        if self._random_id is None:
+            return None
+        self._used += 1
+        # a multiple of an odd constant: distinct for each, and the same in each repetition
+        value = (self._random_id + (self._used - 1) * 0x9E3779B97F4A7C15) & (2**64 - 1)
+        return value - 2**64 if value >= 2**63 else value
+
+
+class _Housekeeping:
+    __slots__ = ()
+
+
+HOUSEKEEPING = _Housekeeping()
+"""The scope of what Telethon does by itself."""
+
+_scope: ContextVar[Turn | _Housekeeping | None] = ContextVar("telestage_scope", default=None)
+
+
+def current_scope() -> Turn | _Housekeeping | None:
+    """The scope of the running code; None for a call from outside."""
+    return _scope.get()
+
+
+@contextlib.contextmanager
+def in_turn(turn: Turn) -> Iterator[None]:
+    """Runs the block, and the tasks made in it, as part of `turn`."""
+    token = _scope.set(turn)
+    try:
+        yield
+    finally:
+        turn.active = False
+        _scope.reset(token)
+
+
+@contextlib.contextmanager
+def housekeeping() -> Iterator[None]:
+    """Runs the block, and the tasks made in it, as Telethon's own business."""
+    token = _scope.set(HOUSEKEEPING)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
