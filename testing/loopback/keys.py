@@ -55,8 +55,8 @@ class _Fingerprint(Protocol):
 _fingerprint = cast(_Fingerprint, telethon_rsa._compute_fingerprint)
 _server_keys = cast("dict[int, tuple[rsa.PublicKey, bool]]", telethon_rsa._server_keys)
 
-# How many hold each fingerprint, which are ours, and the configuration to give back: two servers in one process share the key,
-# and the first to close must not take it from the other. It is global because what it counts is.
+# How many hold each fingerprint, which are ours, and what configuration to restore: two servers in one process
+# share the key, and the first to close must not take it from the other. It is global because what it counts is.
 _holders: Counter[int] = Counter()
 _added: set[int] = set()
 _saved_config: list[object] = []
