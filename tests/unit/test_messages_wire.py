@@ -3,6 +3,7 @@
 import datetime
 import enum
 import pickle
+import sys
 import types
 from collections.abc import Iterator
 
@@ -250,6 +251,16 @@ def test_after_an_error_a_reader_is_closed_and_says_why() -> None:
     for refused in (lambda: reader.feed(FRAME), reader.end):
         with pytest.raises(WireError, match="reader is closed: frame at byte 0: must be a bin object, not 5"):
             refused()
+
+
+def test_a_closed_reader_keeps_nothing_of_its_stream() -> None:
+    """Its owner may hold on to it for the reason of its end."""
+    reader = FrameReader()
+    chunk = b"\x05" + bytes(200_000)
+    before = sys.getrefcount(chunk)
+    with pytest.raises(WireError):
+        list(reader.feed(chunk))
+    assert sys.getrefcount(chunk) == before
 
 
 def test_an_error_closes_iterators_of_earlier_feeds_too() -> None:
