@@ -21,8 +21,9 @@ from telestage.actors.kernel.errors import (
     WrongReply,
 )
 from telestage.actors.kernel.handlers import handles
-from telestage.actors.kernel.lifecycle import ChildFailed, Terminated
+from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, Directive, Supervision
 from telestage.actors.kernel.system import ActorStatistics, ActorSystem
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry

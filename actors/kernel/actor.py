@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, overload
 import thespian.actors
 
 from telestage.actors.kernel.ask import NO_REPLY, Ask, Reply
-from telestage.actors.kernel.cell import Cell, Envelope
+from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.envelope import sender_of
 from telestage.actors.kernel.errors import Unhandled, WrongReply
 from telestage.actors.kernel.handlers import HandlerTable
-from telestage.actors.kernel.lifecycle import ChildFailed, Terminated
+from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.stopping import Terminated, stop
 from telestage.actors.kernel.supervision import Supervision
 from telestage.actors.kernel.timers import Timer
 
@@ -117,10 +119,7 @@ class Actor(thespian.actors.Actor):
     @property
     def sender(self) -> Ref | None:
         """Who sent or asked the current message, if that is known."""
-        current = self._cell.current
-        if isinstance(current, Envelope):
-            return current.sender
-        return current.asker if isinstance(current, Ask) else None
+        return sender_of(self._cell.current)
 
     @property
     def children(self) -> Mapping[str, Ref]:
@@ -234,7 +233,7 @@ class Actor(thespian.actors.Actor):
 
         Default: they fail with `ActorStopped`.
         """
-        self._cell.stop_with(error)
+        stop(self._cell, error)
 
 
 def _unhandled(actor: object, message: object) -> object:

@@ -1,8 +1,7 @@
-"""An ask in flight, and the graph of who waits for whom.
+"""An ask in flight.
 
 An `Ask` is settled exactly once: with an answer, an error, or by its asker giving up. Whatever
-comes later is refused, and the caller makes it a dead letter. The graph holds exactly one edge for
-each ask an actor has in flight; an ask that would close a circle is refused before it is sent.
+comes later is refused, and the caller makes it a dead letter.
 """
 
 from __future__ import annotations
@@ -10,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from telestage.actors.kernel.errors import AskCycle, AskDirection, AskTimeout, QueueWaitTimeout
+from telestage.actors.kernel.errors import AskTimeout, QueueWaitTimeout
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
 
-__all__ = ["NO_REPLY", "Ask", "Reply", "allow", "forget_wait", "note_wait"]
+__all__ = ["NO_REPLY", "Ask", "Reply"]
 
 
 class _NoReply:
@@ -29,8 +28,6 @@ class _NoReply:
 
 NO_REPLY = _NoReply()
 """What a handler returns when it answers later, through `Actor.reply_later()`."""
-
-_NOTHING = object()
 
 
 class Ask:
@@ -47,7 +44,6 @@ class Ask:
         "error",
         "future",
         "message",
-        "priority",
         "settled",
         "target",
         "value",
@@ -82,6 +78,9 @@ class Ask:
         if self.settled:
             return False
         self.settled = True
+        if isinstance(error, StopIteration):  # no coroutine can raise it: as Python does at the end of one
+            stop, error = error, RuntimeError("the handler raised StopIteration")
+            error.__cause__ = stop
         if self.future is None:
             self.error = error
             return True
@@ -93,17 +92,23 @@ class Ask:
     def give_up(self) -> None:
         """The asker waits no longer: a waiting message is dropped, a running one cancelled if so agreed."""
         self.settled = True
-        if self.begun and self.cancels:
+        if not self.begun:
+            self.target.abandoned_ask()
+            return
+        self.target.release(self)
+        if self.cancels:
             self.target.interrupt_ask(self)
 
     def expire(self, seconds: float) -> None:
         """The deadline of the answer has come."""
-        if self.fail(AskTimeout(self.target.path, self.message, seconds)):
+        if not self.settled:
+            self.fail(AskTimeout(self.target.path, self.message, seconds))
             self.give_up()
 
     def expire_in_queue(self, seconds: float) -> None:
         """The deadline by which the message had to be begun has come."""
-        if not self.begun and self.fail(QueueWaitTimeout(self.target.path, self.message, seconds)):
+        if not self.begun and not self.settled:
+            self.fail(QueueWaitTimeout(self.target.path, self.message, seconds))
             self.give_up()
 
 
@@ -139,71 +144,3 @@ class Reply:
             return False
         ask.target.release(ask)
         return ask.fail(error) or ask.target.late(ask, error)
-
-
-def allow(asker: Cell, target: Cell) -> None:
-    """Lets the ask pass, or refuses it.
-
-    Costs one look at an idle target. Chains are followed only as far as actors really wait.
-
-    Raises:
-        AskCycle: `target` is `asker`, or waits for it over any number of actors.
-        AskDirection: Both have an `ask_rank`, and the target's isn't lower.
-    """
-    rank = asker.ask_rank
-    if rank is not None:
-        other = target.ask_rank
-        if other is not None and other >= rank and target is not asker:
-            raise AskDirection(asker.path, target.path)
-    if target is asker:
-        raise AskCycle((asker.path, asker.path))
-    if target.waits_on is None:
-        return
-    # breadth first over the actors that wait; each remembers who led to it, for the path
-    came_from: dict[Cell, Cell] = {target: asker}
-    frontier = [target]
-    while frontier:
-        following: list[Cell] = []
-        for cell in frontier:
-            for next_cell in _waits(cell):
-                if next_cell is asker:
-                    path = [asker.path]
-                    step = cell
-                    while step is not asker:
-                        path.append(step.path)
-                        step = came_from[step]
-                    path.append(asker.path)
-                    raise AskCycle(tuple(reversed(path)))
-                if next_cell not in came_from:
-                    came_from[next_cell] = cell
-                    following.append(next_cell)
-        frontier = following
-
-
-def _waits(cell: Cell) -> list[Cell]:
-    waits = cell.waits_on
-    if waits is None:
-        return []
-    return waits if isinstance(waits, list) else [waits]
-
-
-def note_wait(asker: Cell, target: Cell) -> None:
-    """Adds one edge to the graph."""
-    waits = asker.waits_on
-    if waits is None:
-        asker.waits_on = target
-    elif isinstance(waits, list):
-        waits.append(target)
-    else:
-        asker.waits_on = [waits, target]
-
-
-def forget_wait(asker: Cell, target: Cell) -> None:
-    """Takes one edge out of the graph."""
-    waits = asker.waits_on
-    if isinstance(waits, list):
-        waits.remove(target)
-        if len(waits) == 1:
-            asker.waits_on = waits[0]
-    else:
-        asker.waits_on = None

@@ -5,11 +5,16 @@ Invariants:
 - A turn of the loop runs at most `TURN` messages, `throughput` of them a cell before the next cell
   has its turn: no actor starves another, nor the rest of the program.
 - Statistics cost two looks at the clock a batch, not a message.
+- No error of a handler leaves here, but for KeyboardInterrupt and SystemExit, which end the program.
+
+Context variables: each worker has a context of its own, copied from the one the system was started in.
+What a handler sets and doesn't reset stays there, and is seen by later messages of any actor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
 from asyncio import CancelledError, current_task
 from asyncio.tasks import _enter_task, _leave_task
@@ -21,7 +26,8 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import NO_REPLY, Ask
-from telestage.actors.kernel.cell import Cell, Envelope
+from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.envelope import Envelope
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped
 from telestage.actors.kernel.lifecycle import attend
 from telestage.actors.kernel.worker import PARKED, Worker, park
@@ -63,7 +69,9 @@ class Dispatcher:
         self.workers: dict[asyncio.Task[object], Worker] = {}
         self._throughput = throughput
         self._idle: list[Worker] = []
+        self.context = contextvars.copy_context()
         self._closing = False
+        self._ending: bool | None = False  # None: no more looked for
         self._depth = 0
         self._names = 0
         for _ in range(_SPARE_WORKERS):
@@ -82,9 +90,9 @@ class Dispatcher:
 
     def arm(self) -> None:
         """Has the run queue worked off in the next turn of the event loop."""
-        if not self._closing:
+        if not self._closing and not self._ending:
             self.armed = True
-            self.loop.call_soon(self._turn)
+            self.loop.call_soon(self._turn, context=self.context)
 
     def run_now(self, cell: Cell, ask: Ask) -> bool:
         """Runs one ask of an idle cell at once, inside its asker; false if it has to go by the mailbox.
@@ -94,6 +102,8 @@ class Dispatcher:
         if not self._idle or self._depth >= _DEEPEST_ASK:
             return False
         worker = self._idle.pop()
+        if worker.task.cancelling():  # by a stray; it is about to end
+            return False
         cell.inbox = []
         cell.rest = iter((ask,))
         loop = self.loop
@@ -105,8 +115,8 @@ class Dispatcher:
         self._depth += 1
         try:
             yielded = worker.context.run(worker.coroutine.send, cell)
-        except BaseException:
-            task.cancel()
+        except BaseException as error:
+            self.broke(worker, error)
             raise
         finally:
             self._depth -= 1
@@ -137,18 +147,47 @@ class Dispatcher:
         self.workers.pop(worker.task, None)
         if worker in self._idle:
             self._idle.remove(worker)
+        if worker.task.cancelling():
+            self.ends()
         if self.ready and not self.armed:
             self.arm()
 
-    async def close(self, patience: float) -> list[str]:
-        """Ends every worker; names those that resist for `patience` seconds."""
+    def ends(self) -> bool:
+        """Whether the event loop is ending, every task of it cancelled: nothing is to be begun then.
+
+        A stray cancellation of one worker is no such end; `shutdown` begins what it needs to all the same.
+        """
+        if self._ending is False and not self._closing:
+            self._ending = all(task.cancelling() for task in asyncio.all_tasks(self.loop))
+        return self._closing or bool(self._ending)
+
+    def outlive(self) -> None:
+        """The system is being shut down: what that takes is done even at the end of the loop."""
+        self._ending = None
+        if self.ready and not self.armed:
+            self.arm()
+
+    def broke(self, worker: Worker, error: BaseException) -> None:
+        """A handler raised what ends the program: its actor has failed, and the worker is done for."""
+        cell, worker.cell = worker.cell, None
+        worker.task.cancel()
+        if cell is not None and not worker.abandoned:
+            item, cell.current = cell.current, None
+            cell.worker = None
+            cell.taking = False
+            cell.failed(item, ActorKilled(cell.path, f"its handler raised {error!r}"))
+            cell.signalled = True
+            self.requeue(cell)
+        elif self.ready and not self.armed:
+            self.arm()
+
+    def cancel(self) -> list[asyncio.Task[object]]:
+        """Runs nothing any more; cancels every worker and returns their Tasks."""
         self._closing = True
-        tasks = list(self.workers)
-        for task in tasks:
+        workers = list(self.workers)
+        for task in workers:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=patience)
-        return [task.get_name() for task in tasks if not task.done()]
+        return workers
 
     def _hire(self) -> Worker:
         worker = Worker(self)
@@ -163,11 +202,13 @@ class Dispatcher:
                 return
             worker = self._idle.pop() if self._idle else self._hire()
             task = worker.task
+            if task.cancelling():
+                continue
             _enter_task(loop, task)
             try:
                 yielded = worker.context.run(worker.coroutine.send, None)
-            except BaseException:
-                task.cancel()
+            except BaseException as error:
+                self.broke(worker, error)
                 raise
             finally:
                 _leave_task(loop, task)
@@ -198,13 +239,15 @@ class Dispatcher:
                 worker.cell = cell
                 began = now
                 done = 0
+                rest: Any = None
+                result: Any
                 mail: Iterator[Any] | None = None
                 if cell.signalled:
                     if cell.family is not None and cell.family.orders:
                         await attend(cell, worker)
                         if worker.abandoned:
                             return
-                    mail = cell.select()
+                    mail = iter(()) if worker.interrupted else cell.select()
                 if mail is None:
                     lanes = cell.lanes
                     if lanes is not None:
@@ -217,8 +260,9 @@ class Dispatcher:
                             assert batch is not None
                             cell.inbox = []
                             cell.rest = rest = iter(batch)
-                            cell.limit = cell.capacity - len(batch)
+                            cell.limit = 0 if cell.closed else cell.capacity - len(batch)
                         done = rest.__length_hint__()
+                        cell.taking = True
                         mail = islice(rest, throughput)
                 handlers = cell.handlers
                 actor = cell.actor
@@ -229,6 +273,7 @@ class Dispatcher:
                     try:
                         if kind is Ask:
                             if item.settled:
+                                cell.stale -= 1
                                 continue  # its asker gave up: never executed
                             item.begun = True
                             result = handlers[item.message.__class__](actor, item.message)
@@ -257,6 +302,12 @@ class Dispatcher:
                         if worker.abandoned:
                             return
                         self._cancelled(worker, cell, item)
+                    except BaseException as error:
+                        if worker.abandoned:
+                            return
+                        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+                            raise
+                        cell.failed(item, error)
                     if cell.signalled:
                         break
                 cell.current = None
@@ -265,9 +316,9 @@ class Dispatcher:
                     cell.worker = None
                 else:
                     cell.busy_ns += now - began
-                if done > 0:  # from the inbox
-                    rest = cell.rest
-                    if rest is not None:
+                if rest is not None:  # from the inbox
+                    cell.taking = False
+                    if cell.rest is rest:
                         left = rest.__length_hint__()
                         done -= left
                         if not left:
@@ -299,8 +350,8 @@ class Dispatcher:
 
     def _end_turn(self, worker: Worker, cell: Cell) -> None:
         """Where a cell goes after its turn, if its system lane or its flags want attention."""
-        reason = worker.interruption
-        if isinstance(reason, ActorKilled) and not cell.halts and not cell.closed:
+        reason, worker.interruption = worker.interruption, None
+        if isinstance(reason, ActorKilled):
             cell.failed(None, reason)  # the handler swallowed its cancellation and ended well
         if cell.final:
             return
@@ -315,15 +366,17 @@ class Dispatcher:
     def _cancelled(self, worker: Worker, cell: Cell, item: object) -> None:
         """A handler ended by CancelledError."""
         if worker.interrupted:
-            reason = worker.interruption
-            if isinstance(item, Ask):
-                item.fail(reason if isinstance(reason, ActorKilled) else cell.gone())
+            reason, worker.interruption = worker.interruption, None
             if isinstance(reason, ActorKilled):
-                cell.failed(None, reason)
-        elif worker.detached and worker.task.cancelling():  # by the end of the loop, or by somebody outside
+                cell.failed(item, reason)
+            elif isinstance(item, Ask):
+                item.fail(cell.gone())
+        elif worker.detached and worker.task.cancelling():
             worker.interrupted = True
             cell.signalled = True
-            if isinstance(item, Ask):
+            if not self.ends():
+                cell.failed(item, ActorKilled(cell.path, "its task was cancelled from outside"))
+            elif isinstance(item, Ask):
                 item.fail(ActorStopped(cell.path))
         else:
             cell.failed(item, ActorKilled(cell.path, "what its handler waited for was cancelled"))

@@ -6,7 +6,7 @@ goes to the handler of its own type, else to that of its nearest base class that
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 __all__ = ["HandlerTable", "handles"]
@@ -40,14 +40,16 @@ def handles(*types: type) -> Callable[[F], F]:
 class HandlerTable(dict[type, Handler]):
     """Handlers by message type; a type met for the first time is resolved over its bases and kept."""
 
-    __slots__ = ("_unhandled",)
+    __slots__ = ("_declared", "_unhandled")
 
-    def __init__(self, unhandled: Handler) -> None:
-        super().__init__()
+    def __init__(self, declared: Mapping[type, Handler], unhandled: Handler) -> None:
+        super().__init__(declared)
+        self._declared = dict(declared)  # resolved over these alone: what was met before must not matter
         self._unhandled = unhandled
 
     def __missing__(self, cls: type) -> Handler:
-        handler = next((self[base] for base in cls.__mro__[1:] if base in self), self._unhandled)
+        declared = self._declared
+        handler = next((declared[base] for base in cls.__mro__[1:] if base in declared), self._unhandled)
         self[cls] = handler
         return handler
 
@@ -58,7 +60,7 @@ class HandlerTable(dict[type, Handler]):
         Raises:
             TypeError: Two methods of one class handle the same type.
         """
-        table = cls(unhandled)
+        declared: dict[type, Handler] = {}
         for owner in reversed(actor_class.__mro__):
             seen: dict[type, str] = {}
             for name, value in vars(owner).items():
@@ -69,5 +71,5 @@ class HandlerTable(dict[type, Handler]):
                             f"{message_type.__qualname__}; one handler a type"
                         )
                     seen[message_type] = name
-                    table[message_type] = getattr(actor_class, name)
-        return table
+                    declared[message_type] = getattr(actor_class, name)
+        return cls(declared, unhandled)

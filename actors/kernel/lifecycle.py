@@ -1,44 +1,37 @@
-"""How a cell starts, fails, restarts and stops.
+"""How a cell starts, fails and restarts.
 
 Invariants:
 - The steps of a lifecycle run in the cell's own turns, in order, ahead of its mail. The decision about
   a failure is made at once and needs no turn of the supervisor, so a busy supervisor delays nobody.
-- A restart keeps the mailbox; what the old instance still owed an answer is failed at once.
-- A stop ends children first and settles everything: no ask is left waiting, each watcher is told once.
+- A failed cell is halted until its failure has been answered, and answers one failure at a time.
+- A restart keeps the mailbox; the timers of the old instance end, and what it still owed an answer is
+  failed, as soon as the restart is decided.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from telestage.actors.kernel.ask import Ask
-from telestage.actors.kernel.errors import ActorError, ActorKilled, ActorRestarted, ActorStopped, StartTimeout
+from telestage.actors.kernel.errors import ActorError, ActorKilled, ActorRestarted, ActorStopped
+from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.steps import FAILED, RESTART, START, STOP
+from telestage.actors.kernel.stopping import end, settle, stop, stop_children
 from telestage.actors.kernel.supervision import Directive
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.worker import Worker
 
-__all__ = ["RESTART", "START", "STOP", "ChildFailed", "Failed", "Order", "Terminated", "attend", "decide"]
+__all__ = ["ChildFailed", "attend", "fail"]
 
 _log = logging.getLogger("telestage.supervision")
 
-_HOOK_PATIENCE = 1.0  # seconds a cancelled hook gets to end
-_CHILDREN_PATIENCE = 12.0  # seconds beyond the grace that children get to stop: cancelled, abandoned, hook
-
-
-class Terminated(msgspec.Struct, frozen=True):
-    """Told by the system lane to who watches `ref`, exactly once: it has stopped, with `error` if any."""
-
-    ref: Ref
-    error: Exception | None
+_CHILDREN_GRACE = 5.0  # seconds the children of a restarting actor get
 
 
 class ChildFailed(msgspec.Struct, frozen=True):
@@ -49,54 +42,53 @@ class ChildFailed(msgspec.Struct, frozen=True):
     directive: Directive
 
 
-class Step(enum.Enum):
-    """A step of the lifecycle, to be done in a turn of the cell."""
-
-    START = "start"
-    RESTART = "restart"
-    STOP = "stop"
-
-
-START, RESTART, STOP = Step.START, Step.RESTART, Step.STOP
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """A failure that came from outside while the cell was idle."""
-
-    error: BaseException
-
-
-Order = Step | Failed
-
-
 async def attend(cell: Cell, worker: Worker) -> None:
     """Does the queued steps. Never raises; a step that is interrupted ends the worker's use of the cell."""
-    orders = cell.kin.orders
+    kin = cell.kin
+    orders = kin.orders
     while orders and not cell.final:
-        order = orders.popleft()
+        step = orders.popleft()
         try:
-            if order is STOP:
-                await _stop(cell)
-            elif cell.closed:
-                continue
-            elif order is START:
-                await _start(cell)
-            elif order is RESTART:
+            if step is STOP:
+                await end(cell)
+            elif step is FAILED:
+                fail(cell, kin.overdue or ActorKilled(cell.path, "killed"))
+            elif step is START:
+                if not cell.closed or kin.draining:
+                    await _start(cell)
+            elif not cell.closed:
                 await _restart(cell)
-            elif isinstance(order, Failed):
-                cell.failed(None, order.error)
         except asyncio.CancelledError:
             if worker.abandoned:
                 return
-            if isinstance(worker.interruption, ActorKilled):
-                cell.failed(None, worker.interruption)
-            elif not worker.interrupted:  # by the end of the loop
-                worker.interrupted = True
+            reason, worker.interruption = worker.interruption, None
+            if isinstance(reason, ActorKilled):
+                fail(cell, reason)
+            elif not worker.interrupted:
+                worker.interrupted = cell.signalled = True
+                if not cell.final and not cell.dispatcher.ends():
+                    fail(cell, ActorKilled(cell.path, "its task was cancelled from outside"))
         if worker.interrupted or worker.abandoned:
             return
 
 
-def decide(cell: Cell, error: BaseException) -> None:
+def fail(cell: Cell, error: BaseException) -> None:
+    """Halts the cell and has its supervisor answer the failure; one that is stopping anyway only logs it."""
+    kin = cell.kin
+    if cell.closed:
+        _log.warning("%s failed with %s while stopping", cell.path, type(error).__name__, exc_info=error)
+        if kin.draining:  # nothing is restarted for the sake of a drain
+            kin.draining = False
+            cell.order(STOP)
+        return
+    kin.cancel_backoff()
+    kin.orders.clear()
+    kin.overdue = None
+    cell.halt()
+    _decide(cell, error)
+
+
+def _decide(cell: Cell, error: BaseException) -> None:
     """Answers the failure of a halted cell as its supervisor's rules say."""
     parent = cell.parent
     if parent is None:
@@ -121,28 +113,58 @@ def decide(cell: Cell, error: BaseException) -> None:
     if ChildFailed in parent.handlers:
         parent.signal(ChildFailed(cell, error, directive))
     if directive is Directive.RESUME:
-        cell.recovered()
-        for child in kin.children.values():
-            if child.kin.escalated:
-                child.kin.escalated = False
-                child.recovered()
+        _resume(cell)
     elif directive is Directive.RESTART:
-        cell.restart_after(decision.delay, error)
+        _restart_after(cell, decision.delay, error)
     elif directive is Directive.STOP:
         stopped = ActorStopped(cell.path)
         stopped.__cause__ = error
-        cell.stop_with(stopped, grace=0.0)
+        stop(cell, stopped, grace=0.0)
     else:
         kin.escalated = True
-        parent.failed(None, error)
+        if not parent.restart_due:  # else what has been decided for it answers this too
+            fail(parent, error)
+
+
+def _resume(cell: Cell) -> None:
+    """Goes on as if nothing had happened; so do those whose failure came up to here."""
+    cell.kin.escalated = False
+    cell.recovered()
+    for child in cell.kin.children.values():
+        if child.kin.escalated:
+            _resume(child)
+
+
+def _restart_after(cell: Cell, delay: float, error: BaseException) -> None:
+    """Queues the restart, at once or when the backoff is over."""
+    kin = cell.kin
+    kin.cause = error
+    kin.cancel_timers()
+    restarted = ActorRestarted(cell.path)
+    restarted.__cause__ = error
+    settle(cell, restarted)
+    if delay <= 0:
+        cell.order(RESTART)
+    else:
+        kin.backoff = cell.dispatcher.loop.call_later(delay, _backoff_over, cell)
+
+
+def _backoff_over(cell: Cell) -> None:
+    cell.kin.backoff = None
+    cell.order(RESTART)
 
 
 async def _start(cell: Cell) -> None:
     try:
         await bounded(cell, "started", cell.actor.started(), cell.actor.start_timeout)
     except Exception as error:
-        cell.failed(None, error)
+        fail(cell, error)
     else:
+        _started(cell)
+
+
+def _started(cell: Cell) -> None:
+    if not cell.restart_due:  # a child's failure may have come up meanwhile
         cell.recovered()
 
 
@@ -150,135 +172,24 @@ async def _restart(cell: Cell) -> None:
     kin = cell.kin
     actor = cell.actor
     cause = kin.cause or ActorError("restart")
-    kin.cancel_timers()
-    _settle(list(kin.owed), _caused(ActorRestarted(cell.path), cause))
-    kin.owed.clear()
     if cell.spec.restarting_hook:
         try:
             await bounded(cell, "restarting", actor.restarting(cause), actor.start_timeout)
         except Exception:
             _log.exception("restarting() of %s failed; it is restarted all the same", cell.path)
     if not actor.keep_children:
-        await _stop_children(cell, 5.0)
+        await stop_children(cell, _CHILDREN_GRACE)
+    kin.cancel_timers()  # those that the hook set
     try:
         cell.actor = cell.spec.create(cell)
         if cell.spec.started_hook:
             await bounded(cell, "started", cell.actor.started(), cell.actor.start_timeout)
     except Exception as error:
-        cell.failed(None, error)
+        fail(cell, error)
         return
     for child in list(kin.children.values()):
         if child.kin.escalated:
             child.kin.escalated = False
-            child.restart_after(0.0, cause)
-    cell.recovered()
-
-
-async def _stop(cell: Cell) -> None:
-    kin = cell.kin
-    if kin.stopping:
-        return
-    grace = 0.0
-    if kin.grace is not None:
-        grace = max(0.0, kin.grace.when() - cell.dispatcher.loop.time())
-    kin.stopping = True
-    try:
-        await _stop_children(cell, grace)
-        if cell.spec.stopped_hook:
-            await bounded(cell, "stopped", cell.actor.stopped(), cell.actor.stop_timeout)
-    except Exception:
-        _log.exception("stopped() of %s failed; it is stopped all the same", cell.path)
-    finally:
-        _finish(cell)
-
-
-async def _stop_children(cell: Cell, grace: float) -> None:
-    """Stops the children, the youngest first to be told, and waits for all."""
-    children = list(cell.kin.children.values())
-    if not children:
-        return
-    waiters: list[asyncio.Future[None]] = []
-    for child in reversed(children):
-        waiter: asyncio.Future[None] = cell.dispatcher.loop.create_future()
-        child.kin.stop_waiters.append(waiter)
-        waiters.append(waiter)
-        child.stop_with(None, grace=grace)
-    await asyncio.wait(waiters, timeout=grace + _CHILDREN_PATIENCE)
-    for child in children:
-        if not child.final:
-            _log.warning("%s did not stop within its deadline; given up on", child.path)
-            _finish(child)
-
-
-def _finish(cell: Cell) -> None:
-    """The end: everything that waited for the cell is told, and nothing of it is left running."""
-    if cell.final:
-        return
-    kin = cell.kin
-    for child in list(kin.children.values()):
-        _finish(child)
-    cell.final = cell.closed = cell.signalled = True
-    cell.limit = 0
-    kin.cancel_all()
-    kin.orders.clear()
-    error = cell.gone()
-    for item in cell.leftovers():
-        if isinstance(item, Ask):
-            item.fail(error)
-        else:
-            message = getattr(item, "message", item) if type(item).__name__ == "Envelope" else item
-            cell.dispatcher.dead_letters.add(message, getattr(item, "sender", None), cell, str(error))
-    _settle(list(kin.owed), error)
-    kin.owed.clear()
-    cell.make_room()
-    for watched in kin.watching:
-        watched.kin.watchers.pop(cell, None)
-    for watcher in kin.watchers:
-        watcher.kin.watching.pop(cell, None)
-        watcher.signal(Terminated(cell, kin.stop_error))
-    if cell.parent is not None:
-        cell.parent.kin.children.pop(cell.name, None)
-    for waiter in kin.stop_waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-    kin.watchers.clear()
-    kin.watching.clear()
-    kin.stop_waiters.clear()
-    cell.actor = None  # the cell outlives it in refs; without this they would keep each other alive
-
-
-def _settle(asks: list[Ask], error: Exception) -> None:
-    for ask in asks:
-        ask.fail(error)
-
-
-def _caused(error: Exception, cause: BaseException) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
-async def bounded(cell: Cell, hook: str, coroutine: Coroutine[object, object, None], seconds: float) -> None:
-    """Runs a hook in a Task of its own for up to `seconds`; one that resists its end is left behind, named.
-
-    Raises:
-        StartTimeout: The hook did not end in time.
-        Exception: Whatever the hook raised.
-    """
-    task = cell.dispatcher.tasks.spawn(coroutine, type=hook, owner=cell.path)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-        if task.done():
-            task.result()
-            return
-    except asyncio.CancelledError:
-        if task.done():
-            raise
-        task.cancel()
-        await asyncio.wait({task}, timeout=_HOOK_PATIENCE)
-        raise
-    task.cancel()
-    await asyncio.wait({task}, timeout=_HOOK_PATIENCE)
-    if not task.done():
-        _log.warning("%s() of %s resists cancellation; left behind", hook, cell.path)
-        cell.dispatcher.tasks.forget(task)
-    raise StartTimeout(cell.path, hook, seconds)
+            child.kin.restarts.recent.clear()  # its new supervisor counts from the start, as in OTP
+            _restart_after(child, 0.0, cause)
+    _started(cell)

@@ -62,10 +62,21 @@ class Ref(ABC):
         """
 
     @abstractmethod
-    async def send(self, message: object, *, priority: int = 0, sender: Ref | None = None) -> None:
-        """`tell` with back-pressure: waits until a bounded mailbox has room.
+    async def send(
+        self,
+        message: object,
+        *,
+        priority: int = 0,
+        sender: Ref | None = None,
+        timeout: float = DEFAULT_ASK_TIMEOUT,
+    ) -> None:
+        """`tell` with back-pressure: waits until a bounded mailbox has room, first come, first served.
+
+        Args:
+            timeout: Seconds to wait for room.
 
         Raises:
+            MailboxFull: There was no room in time; carries the message.
             ActorStopped: The actor has stopped, or stops while this waits.
         """
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from telestage.actors.kernel.cell import UNBOUNDED, Cell
+from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.errors import ActorStopped, NameTaken
 from telestage.actors.kernel.handlers import HandlerTable
+from telestage.actors.kernel.mailbox import UNBOUNDED
+from telestage.actors.kernel.stopping import finish, stop
 from telestage.actors.kernel.supervision import Supervision
 
 if TYPE_CHECKING:
@@ -78,10 +80,11 @@ def spawn(parent: Cell, spec: Spec, name: str | None) -> Cell:
     try:
         cell.actor = spec.create(cell)
     except BaseException:
-        if cell.family is not None:
-            for child in list(cell.family.children.values()):
-                child.stop(grace=0.0)
-        cell.closed = True
+        children = cell.kin.children
+        for child in list(children.values()):  # they stop by themselves, in their own turns
+            stop(child, None, grace=0.0)
+        children.clear()
+        finish(cell)
         raise
     kin.children[cell.name] = cell
     if spec.started_hook:

@@ -48,8 +48,12 @@ class Backoff(NamedTuple):
 
     def delay(self, restarts: int, rng: random.Random) -> float:
         """The wait in seconds before restart number `restarts` (0 is the first)."""
-        # the exponent is capped: 2.0**1024 overflows a float, and any factor is past its maximum long before
-        delay: float = min(self.maximum, self.first * self.factor ** min(restarts, 64))
+        if not self.first:
+            return 0.0
+        try:
+            delay = min(self.maximum, self.first * float(self.factor) ** restarts)
+        except OverflowError:
+            delay = self.maximum
         if self.jitter:
             delay *= 1.0 + self.jitter * (2.0 * rng.random() - 1.0)
         return min(self.maximum, delay)
@@ -84,7 +88,8 @@ class Supervision:
         exceeded: What happens when there were too many: `ESCALATE` (default) or `STOP`.
 
     Raises:
-        ValueError: A negative intensity, a period that isn't positive, or an `exceeded` that restarts.
+        ValueError: A negative intensity, a period that isn't positive, a backoff that shrinks or is negative,
+            or an `exceeded` that restarts.
     """
 
     __slots__ = ("backoff", "directives", "exceeded", "intensity", "period")
@@ -102,6 +107,8 @@ class Supervision:
             raise ValueError(f"intensity must be 0 or more restarts, not {intensity}")
         if not period > 0:
             raise ValueError(f"period must be more than 0 seconds, not {period}")
+        if not (backoff.first >= 0 and backoff.factor >= 1 and backoff.maximum >= 0 and 0 <= backoff.jitter <= 1):
+            raise ValueError(f"first and maximum must be 0 s or more, factor 1 or more, jitter 0 to 1: {backoff}")
         if exceeded not in (Directive.ESCALATE, Directive.STOP):
             raise ValueError(f"exceeded must be ESCALATE or STOP, not {exceeded}")
         self.directives: Mapping[type[BaseException], Directive] = MappingProxyType(dict(directives or {}))
@@ -124,7 +131,7 @@ class Supervision:
         if directive is not Directive.RESTART:
             return Decision(directive)
         recent = log.recent
-        while recent and recent[0] <= now - self.period:
+        while recent and recent[0] < now - self.period:
             recent.popleft()
         if len(recent) >= self.intensity:
             return Decision(self.exceeded)

@@ -20,8 +20,10 @@ from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.cell import PATIENCE, Cell
 from telestage.actors.kernel.deadletters import DeadLetters
 from telestage.actors.kernel.dispatcher import Dispatcher
+from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.stopping import finish
 from telestage.actors.kernel.supervision import Supervision
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
 
@@ -118,6 +120,8 @@ class ActorSystem:
     async def shutdown(self, timeout: float = 10.0, *, drain: bool = False) -> list[str]:
         """Stops every actor, children before parents, then the workers. Idempotent.
 
+        If it is cancelled itself, what is left is cancelled and not waited for.
+
         Args:
             timeout: Seconds for all of it. What runs is cancelled when half of it has passed, and
                 given up on, by name, at its end.
@@ -125,11 +129,33 @@ class ActorSystem:
 
         Returns:
             The names of what resisted; empty after a clean end.
+
+        Raises:
+            RuntimeError: An actor of the system calls it from a handler, which would wait for its own end.
         """
         root = self._root
         if root is None:
             return []
+        dispatcher = root.dispatcher
+        if asyncio.current_task() in dispatcher.workers:
+            raise RuntimeError("a handler can't wait for its own system to shut down: let a task of the service do it")
         self._root = None
+        dispatcher.outlive()
+        try:
+            resisting = await self._stop_actors(root, timeout, drain)
+            resisting += [task.name for task in await self.tasks.cancel_all(timeout=1.0)]
+        finally:
+            workers = dispatcher.cancel()  # nothing runs any more but what resists
+            finish(root, given_up=True)  # settles what is left; nothing, after a clean end
+        if workers:
+            await asyncio.wait(workers, timeout=1.0)
+        resisting += [task.get_name() for task in workers if not task.done()]
+        if resisting:
+            shown = ", ".join(resisting[:_SHOWN]) + (", ..." if len(resisting) > _SHOWN else "")
+            _log.warning("shutdown of %s left %d behind: %s", self.name, len(resisting), shown)
+        return resisting
+
+    async def _stop_actors(self, root: Cell, timeout: float, drain: bool) -> list[str]:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         grace = max(0.0, min(timeout / 2, timeout - PATIENCE))
@@ -141,11 +167,6 @@ class ActorSystem:
         resisting = [child.path for child in children if not child.final]
         root.stop(grace=0.0)
         await root.stopped(max(1.0, deadline - loop.time()))
-        resisting += [task.name for task in await self.tasks.cancel_all(timeout=1.0)]
-        resisting += await root.dispatcher.close(patience=1.0)
-        if resisting:
-            shown = ", ".join(resisting[:_SHOWN]) + (", ..." if len(resisting) > _SHOWN else "")
-            _log.warning("shutdown of %s left %d behind: %s", self.name, len(resisting), shown)
         return resisting
 
     async def __aenter__(self) -> Self:
@@ -209,7 +230,6 @@ class ActorSystem:
 
 def _statistics(cell: Cell) -> ActorStatistics:
     worker = cell.worker
-    message = getattr(cell.current, "message", cell.current)
     return ActorStatistics(
         path=cell.path,
         cls=cell.spec.cls.__name__,
@@ -217,10 +237,19 @@ def _statistics(cell: Cell) -> ActorStatistics:
         processed=cell.processed,
         busy=cell.busy_ns / 1e9,
         restarts=cell.family.restarts.total if cell.family is not None else 0,
-        running=None if worker is None else type(message).__name__,
+        running=None if worker is None else type(bare(cell.current)).__name__,
         running_for=0.0 if worker is None else cell.dispatcher.loop.time() - worker.since,
-        details={} if cell.final else dict(cell.actor.inspect()),
+        details=_details(cell),
     )
+
+
+def _details(cell: Cell) -> dict[str, object]:
+    if cell.actor is None:
+        return {}
+    try:
+        return dict(cell.actor.inspect())
+    except Exception as error:  # one actor's mistake must not hide the others
+        return {"error": repr(error)}
 
 
 def _suspended(dispatcher: Dispatcher) -> Iterator[TaskDetails]:
@@ -229,11 +258,10 @@ def _suspended(dispatcher: Dispatcher) -> Iterator[TaskDetails]:
     for worker in dispatcher.suspended():
         cell = worker.cell
         if cell is not None:
-            message = getattr(cell.current, "message", cell.current)
             yield TaskDetails(
                 "queue_processor",
                 cell.path,
-                type(message).__name__,
+                type(bare(cell.current)).__name__,
                 time() - (now - worker.since),
                 worker.task.get_name(),
             )

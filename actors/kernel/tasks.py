@@ -6,6 +6,7 @@ A task leaves the registry by itself when it ends. The registry can say what run
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Iterator
 from time import time
 from typing import TypeVar
@@ -13,6 +14,8 @@ from typing import TypeVar
 import msgspec
 
 __all__ = ["TaskDetails", "TaskRegistry"]
+
+_log = logging.getLogger("telestage.tasks")
 
 R = TypeVar("R")
 
@@ -91,19 +94,29 @@ class TaskRegistry:
     async def cancel_all(self, *, owner: str | None = None, timeout: float = 5.0) -> list[TaskDetails]:
         """Cancels what belongs to `owner` (default: everything) and waits for it to end.
 
+        The caller's own task is left alone, and so are suspended handlers: they end with their actors.
+
         Returns:
-            What still runs after `timeout` seconds; it is dropped from the registry.
+            What still runs after `timeout` seconds; it is named in a WARNING and dropped from the registry.
         """
         chosen = {
             task: details
             for task, details in self._tasks.items()
-            if owner is None or details.owner == owner or details.owner.startswith(f"{owner}/")
+            if (owner is None or details.owner == owner or details.owner.startswith(f"{owner}/"))
+            and task is not asyncio.current_task()
         }
         for task in chosen:
             task.cancel()
         if chosen:
             await asyncio.wait(chosen, timeout=timeout)
         resisting = [details for task, details in chosen.items() if not task.done()]
+        for details in resisting:
+            _log.warning(
+                "a %s task of %s resists cancellation after %.1f s; left behind",
+                details.type,
+                details.owner,
+                details.age,
+            )
         for task in chosen:
             self.forget(task)
         return resisting

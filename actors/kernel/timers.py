@@ -1,12 +1,14 @@
 """Messages that an actor sends itself later.
 
 A timer belongs to the instance that set it: a restart or a stop ends it. It tells by the ordinary
-mailbox, so a due message still waits its turn.
+mailbox, so a due message still waits its turn. Set after its actor has stopped, the message is a dead
+letter at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,14 +23,18 @@ class Timer:
     __slots__ = ("_cell", "_handle", "_interval", "_message", "_priority")
 
     def __init__(self, cell: Cell, delay: float, interval: float | None, message: object, priority: int) -> None:
-        if delay < 0 or (interval is not None and interval <= 0):
-            raise ValueError(f"a timer needs a delay of 0 s or more and an interval above 0, not {delay}, {interval}")
+        if not 0 <= delay < math.inf or interval == 0:
+            raise ValueError(f"a timer needs a delay of 0 s or more, an interval of more than 0, not {delay}")
         self._cell = cell
         self._interval = interval
         self._message = message
         self._priority = priority
-        self._handle: asyncio.TimerHandle | None = cell.dispatcher.loop.call_later(delay, self._due)
-        cell.kin.timers.add(self)
+        self._handle: asyncio.TimerHandle | None = None
+        if cell.final:  # a task that outlived its actor: nothing may be left running for it
+            cell.tell(message, priority=priority)
+        else:
+            self._handle = cell.dispatcher.loop.call_later(delay, self._due)
+            cell.kin.timers.add(self)
 
     @property
     def active(self) -> bool:

@@ -16,12 +16,13 @@ A Task that was ever cancelled is not used again: its `cancelling()` count would
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import types
 from asyncio import CancelledError
 from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING
+
+from telestage.actors.kernel.envelope import bare
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -75,7 +76,7 @@ class Worker:
         self._park: asyncio.Future[None] | None = None
         self._started = False
         self._deadline: asyncio.TimerHandle | None = None
-        self.context = contextvars.copy_context()
+        self.context = dispatcher.context.copy()
         self.coroutine: Coroutine[object, Cell | None, None] = dispatcher.work(self)
         self.coroutine.send(None)  # to its first park
         self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
@@ -86,6 +87,8 @@ class Worker:
         self._first = yielded
         self.since = self.dispatcher.loop.time()
         cell.worker = self
+        if cell.signalled:
+            cell.suspends()
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
 
@@ -103,7 +106,8 @@ class Worker:
         self.abandoned = True
         self.cell = None
         if cell is not None:
-            message = getattr(cell.current, "message", cell.current)
+            message = bare(cell.current)
+            self.task.set_name(f"abandoned handler of {cell.path}: {type(message).__name__}")
             age = self.dispatcher.loop.time() - self.since
             _log.warning(
                 "abandoned a handler of %s that resists cancellation: %s, running for %.1f s",
@@ -125,7 +129,7 @@ class Worker:
             dispatcher.dismiss(self)
 
     @types.coroutine
-    def _drive(self) -> Generator[object, object, None]:
+    def _drive(self) -> Generator[object, None, None]:
         dispatcher = self.dispatcher
         coroutine = self.coroutine
         while True:
@@ -152,9 +156,13 @@ class Worker:
                     except BaseException as error:
                         yielded = coroutine.throw(error)
                     else:
-                        yielded = coroutine.send(value)  # type: ignore[arg-type]  # a future's wake-up sends None
+                        yielded = coroutine.send(value)
             except StopIteration:
                 return
+            except BaseException as error:
+                if not isinstance(error, GeneratorExit):
+                    dispatcher.broke(self, error)
+                raise
             self.detached = False
             self.cell = None
             if not dispatcher.rehire(self):

@@ -1,0 +1,98 @@
+"""The order in which a cell that uses priorities takes its messages.
+
+A cell whose messages all have priority 0 keeps them in a plain list (see `cell`) and never makes
+`Lanes`. The first message of another priority moves what waits into lanes, one deque a level.
+
+Order: the highest level first, first-in-first-out within a level, but for ageing: of every
+`AGEING` messages taken, one is the longest-waiting of all. So a message with n older ones ahead of
+it is taken after at most `AGEING * (n + 1)` others, however many higher ones keep arriving.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+__all__ = ["AGEING", "Lanes"]
+
+AGEING = 8
+"""Every eighth message taken is the longest-waiting one (R-Q3)."""
+
+_MOST_EMPTY_LANES = 64  # callers choose the levels: don't keep a deque for each ever used
+
+
+class Lanes:
+    """Messages by priority level, with ageing. Knows nothing of bounds: the cell counts."""
+
+    __slots__ = ("_arrivals", "_levels", "_order", "_size", "taken")
+
+    def __init__(self) -> None:
+        # level -> arrival number and message, flat: a tuple a message wakes the garbage collector
+        self._levels: dict[int, deque[object]] = {}
+        self._order: list[int] = []  # the levels that have messages, ascending
+        self._arrivals = 0
+        self.taken = 1  # how many were taken, and one: never 0, so that its sign can be used
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def push(self, message: object, priority: int) -> None:
+        """Puts `message` behind its equals."""
+        lane = self._levels.get(priority)
+        if not lane:
+            if lane is None:
+                lane = self._levels[priority] = deque()
+            self._order.append(priority)
+            self._order.sort()
+        self._arrivals += 1
+        lane.append(self._arrivals)
+        lane.append(message)
+        self._size += 1
+
+    def take(self, most: int) -> Iterator[object]:
+        """Yields up to `most` messages, the next one chosen when it is asked for."""
+        order = self._order
+        levels = self._levels
+        while order and most > 0:
+            most -= 1
+            taken = self.taken = self.taken + 1
+            level = order[-1]
+            if not taken % AGEING and len(order) > 1:
+                level = min(order, key=self._longest_waiting)
+            lane = levels[level]
+            lane.popleft()
+            message = lane.popleft()
+            self._size -= 1
+            if not lane:
+                order.remove(level)
+                if len(levels) > _MOST_EMPTY_LANES:
+                    del levels[level]
+            yield message
+
+    def _longest_waiting(self, level: int) -> int:
+        number = self._levels[level][0]
+        assert isinstance(number, int)
+        return number
+
+    def purge(self, settled: Callable[[object], bool]) -> None:
+        """Takes out every message for which `settled` says that nobody waits for it any more."""
+        for level in list(self._order):
+            lane = self._levels[level]
+            kept: deque[object] = deque()
+            for place in range(1, len(lane), 2):
+                if settled(lane[place]):
+                    self._size -= 1
+                else:
+                    kept.append(lane[place - 1])
+                    kept.append(lane[place])
+            self._levels[level] = kept
+            if not kept:
+                self._order.remove(level)
+
+    def __iter__(self) -> Iterator[object]:
+        """What waits, highest level first, in order of arrival within a level."""
+        for level in reversed(self._order):
+            lane = self._levels[level]
+            for place in range(1, len(lane), 2):
+                yield lane[place]
