@@ -66,11 +66,7 @@ class Dispatcher:
     def received(self, arrivals: list[Arrival]) -> None:
         """Take on calls that arrived at the same moment; all are in flight before the first is run."""
         for call in [self._take_on(*arrival) for arrival in arrivals]:
-            blocking = next(filter(None, (self._running.get((call.session, id)) for id in call.after)), None)
-            if blocking is not None:
-                blocking.followers.append(call)
-            else:
-                self._start(call)
+            self._start_in_turn(call)
 
     def abandon(self, session: Session) -> None:
         """The connection of `session` is gone: its calls still run, but nobody hears the answers."""
@@ -112,6 +108,15 @@ class Dispatcher:
         self._running[session, message_id] = call
         return call
 
+    def _start_in_turn(self, call: _Running) -> None:
+        """Start a call, or line it up behind one it is to follow."""
+        for message_id in call.after:
+            before = self._running.get((call.session, message_id))
+            if before is not None:
+                before.followers.append(call)
+                return
+        self._start(call)
+
     def _start(self, call: _Running) -> None:
         user_id, device_id = call.entry.user_id, call.session.device.id
         caller = user_id if user_id is not None else device_id
@@ -143,7 +148,7 @@ class Dispatcher:
         self._record.close(call.entry, outcome, early=fate.early)
         self._running.pop((call.session, call.message_id), None)
         for follower in call.followers:
-            self._start(follower)
+            self._start_in_turn(follower)
 
     def _execute(self, call: _Running) -> bytes:
         handler = self._handlers.get(type(call.request))
@@ -151,7 +156,7 @@ class Dispatcher:
             _log.warning("%s is not served by the loopback server", call.entry.method)
             raise RpcRefusal(400, "METHOD_INVALID")
         caller = Caller(call.session)
-        refusal = call.session.device.lasting_refusal
+        refusal = call.session.device.refusal
         if refusal is not None and (not handler.open or refusal.code == 406):
             raise refusal
         if not handler.open and caller.user and call.wants_updates:

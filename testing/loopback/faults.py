@@ -126,8 +126,9 @@ class Faults:
 
     def ban(self, user: LoopbackUser) -> None:
         """The account is banned: every further call gets 401 USER_DEACTIVATED_BAN, and nobody can log in."""
-        self._state.user(user).banned = True
-        self._end(user, RpcRefusal(401, "USER_DEACTIVATED_BAN"))
+        state = self._state.user(user)
+        state.banned = True
+        state.listeners.clear()
 
     def duplicate_key(self, user: LoopbackUser) -> None:
         """The keys `user` has now were used from two places: every further call gets 406 AUTH_KEY_DUPLICATED."""

@@ -1,6 +1,6 @@
 """The Diffie-Hellman handshake that gives a new client its authorization key.
 
-Three questions in fixed order, each answered once; anything else is a `ProtocolViolation`, and the connection
+Three questions in fixed order, the first of which may be asked anew; anything else is a `ProtocolViolation`, and the connection
 that carried it is closed. (https://core.telegram.org/mtproto/auth_key)
 """
 
@@ -62,10 +62,10 @@ class Handshake:
         if body[:4] not in _ALLOWED:  # looked at before parsing: strangers get to choose among three types only
             raise ProtocolViolation(f"plain message {body[:4].hex()} is no part of the handshake")
         request = parse(body)
+        if isinstance(request, functions.ReqPqMultiRequest):  # a client may begin anew at any time
+            return self._offer_pq(request)
         if not isinstance(request, self._due):
             raise ProtocolViolation(f"{type(request).__name__} where {self._due.__name__} was due")
-        if isinstance(request, functions.ReqPqMultiRequest):
-            return self._offer_pq(request)
         if (
             getattr(request, "nonce", None) != self._nonce
             or getattr(request, "server_nonce", None) != self._server_nonce

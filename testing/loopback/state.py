@@ -79,8 +79,15 @@ class Device:
         self.salt = int.from_bytes(os.urandom(8), "little", signed=True) or 1
         self.user: UserState | None = None
         self.lasting_refusal: RpcRefusal | None = None
-        """What every further call is answered with, once this key is revoked, banned or duplicated."""
+        """What every further call is answered with, once this key is revoked or duplicated."""
         self.sessions: dict[int, Session] = {}
+
+    @property
+    def refusal(self) -> RpcRefusal | None:
+        """What a call with this key is answered with, if it is to be run no more."""
+        if self.user is not None and self.user.banned:
+            return RpcRefusal(401, "USER_DEACTIVATED_BAN")
+        return self.lasting_refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Real Telethon clients get a key, log in and out, over every transport; and Telethon is left as it was."""
 
-import rsa
 import pytest
 from telethon import TelegramClient, errors, functions, types
 from telethon.crypto import rsa as telethon_rsa
@@ -13,6 +12,7 @@ from telethon.network import (
 from telethon.sessions import StringSession
 
 from telestage.testing import BadArgument, LoopbackTelegram, NotRunning, UnknownPeer, trust
+from telestage.testing.loopback.keys import fingerprint
 
 TRANSPORTS = [ConnectionTcpFull, ConnectionTcpAbridged, ConnectionTcpIntermediate, ConnectionTcpObfuscated]
 
@@ -141,9 +141,7 @@ async def test_telethon_is_as_before_when_the_last_server_closes() -> None:
 
 async def test_without_trust_no_client_gets_a_key() -> None:
     async with LoopbackTelegram() as telegram:
-        held = dict(telethon_rsa._server_keys)
-        mark = next(iter(set(held) - {k for k in held if held[k][0].n != rsa.PublicKey.load_pkcs1(telegram.public_key.encode()).n}))
-        del telethon_rsa._server_keys[mark]
+        held = telethon_rsa._server_keys.pop(fingerprint())
         try:
             client = TelegramClient(telegram.blank_session(), 1, "hash", connection_retries=1, retry_delay=0)
             with pytest.raises(ConnectionError):
@@ -151,7 +149,7 @@ async def test_without_trust_no_client_gets_a_key() -> None:
             with trust(telegram.public_key):
                 pass  # the server's own trust still counts: nothing is taken away
         finally:
-            telethon_rsa._server_keys[mark] = held[mark]
+            telethon_rsa._server_keys[fingerprint()] = held
     with pytest.raises(BadArgument, match="PEM"):
         trust("not a key").__enter__()
 
@@ -161,7 +159,8 @@ async def test_a_server_refuses_what_makes_no_sense() -> None:
         with pytest.raises(BadArgument):
             LoopbackTelegram(**arguments)
     telegram = LoopbackTelegram()
-    for early in (lambda: telegram.add_user("alice"), telegram.blank_session, lambda: telegram.faults, telegram.connections):
+    calls = (lambda: telegram.add_user("alice"), telegram.blank_session, lambda: telegram.faults, telegram.connections)
+    for early in calls:
         with pytest.raises(NotRunning):
             early()
     async with telegram:

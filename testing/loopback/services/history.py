@@ -81,7 +81,7 @@ class HistoryService:
         self, found: dict[int, Message | None], viewer: UserState, channel: ChannelState | None
     ) -> tuple[list[types.TypeMessage], list[types.TypeUser], list[types.TypeChat]]:
         views: list[types.TypeMessage] = [
-            types.MessageEmpty(id) if message is None else self._renderer.message(message, viewer)
+            types.MessageEmpty(id, peer_id=None) if message is None else self._renderer.message(message, viewer)
             for id, message in found.items()
         ]
         return views, *self._renderer.people(filter(None, found.values()), viewer, channel)
