@@ -139,7 +139,8 @@ class AskCycle(AskError):
     """
 
     def __init__(self, path: tuple[str, ...]) -> None:
-        super().__init__(f"ask refused, it would wait for itself: {' -> '.join(path)}")
+        shown = path if len(path) <= 10 else (*path[:5], f"({len(path) - 9} more)", *path[-4:])
+        super().__init__(f"ask refused, it would wait for itself: {' -> '.join(shown)}")
         self.path = path
 
 

@@ -34,10 +34,6 @@ _log = logging.getLogger("telestage.system")
 _SHOWN = 10  # names a warning spells out
 
 
-class _Root(Actor):
-    """Supervises the top level."""
-
-
 class ActorStatistics(msgspec.Struct, frozen=True):
     """How one actor is doing."""
 
@@ -109,11 +105,16 @@ class ActorSystem:
         self._tasks = TaskRegistry(loop)
         dispatcher = Dispatcher(self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
         self._tasks.add_source(lambda: _suspended(dispatcher))
-        spec = Spec(_Root, (), {}, None, None)
+        supervises = self._supervision or Actor.supervision
+
+        class Root(Actor):
+            """Supervises the top level."""
+
+            supervision = supervises
+
+        spec = Spec(Root, (), {}, None, None)
         root = Cell(dispatcher, None, "", spec)
         root.actor = spec.create(root)
-        if self._supervision is not None:
-            spec.supervision = self._supervision
         self._root = root
         return self
 
