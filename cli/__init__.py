@@ -1,1 +1,1 @@
-"""."""
+"""The `telestage` command."""

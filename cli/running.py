@@ -1,0 +1,91 @@
+"""Runs a fleet until a signal, a time, or the end of its last session.
+
+Invariant: however it ends, the fleet is stopped within its stop timeout, and what ran is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from telestage.actors import Fleet
+from telestage.cli.errors import CommandError
+from telestage.cli.reporting import Reporter
+from telestage.cli.signals import StopSignals
+from telestage.cli.watching import ended
+
+__all__ = ["run_fleet"]
+
+_INTERVAL = 0.25  # seconds between two pictures of the fleet
+
+
+async def run_fleet(
+    fleet: Fleet,
+    reporter: Reporter,
+    *,
+    start_timeout: float,
+    stop_timeout: float,
+    seconds: float | None = None,
+) -> None:
+    """Runs `fleet` until SIGINT or SIGTERM, for at most `seconds`.
+
+    The first signal begins the stop, which lets handlers and operations end for half of `stop_timeout`; the second
+    cancels them at once.
+
+    Raises:
+        CommandError: Every session has ended by itself; the text says why.
+    """
+    with StopSignals() as signals, reporter.shown():
+        running = asyncio.ensure_future(fleet.start(start_timeout))
+        try:
+            why = await _until_end(fleet, running, signals, reporter, seconds)
+            reporter.say(f"stopping: {why}")
+        finally:
+            await _stop(fleet, running, signals, stop_timeout)
+            reporter.update(fleet.status())
+        reporter.end(fleet.status())
+
+
+async def _until_end(
+    fleet: Fleet, starting: asyncio.Future[Fleet], signals: StopSignals, reporter: Reporter, seconds: float | None
+) -> str:
+    """Shows the fleet until it is to stop, and returns why."""
+    loop = asyncio.get_running_loop()
+    deadline = None if seconds is None else loop.time() + seconds
+    while True:
+        if starting.done():
+            starting.result()
+        status = fleet.status()
+        reporter.update(status)
+        gone = ended(status)
+        if gone and len(gone) == len(status.sessions):
+            reasons = "; ".join(f"{each.name} is {each.state.value}: {each.reason or 'stopped'}" for each in gone[:3])
+            more = f"; and {len(gone) - 3} more" if len(gone) > 3 else ""
+            raise CommandError(f"every session has ended: {reasons}{more}")
+        wait = _INTERVAL if deadline is None else min(_INTERVAL, deadline - loop.time())
+        if wait <= 0:
+            return f"{seconds:g} s have passed"
+        try:
+            await asyncio.wait_for(signals.stop.wait(), wait)
+        except TimeoutError:
+            continue
+        return signals.name
+
+
+async def _stop(fleet: Fleet, running: asyncio.Future[Fleet], signals: StopSignals, timeout: float) -> None:
+    """Stops the fleet, or what has started of it, within `timeout` seconds; on the second signal at once."""
+    system = fleet.system
+    refs = [ref for each in system.statistics() if (ref := system.find(each.path)) is not None]
+
+    async def hurry() -> None:
+        await signals.hurry.wait()
+        for ref in refs:
+            ref.stop(grace=0.0)
+
+    hurrying = asyncio.ensure_future(hurry())
+    try:
+        running.cancel()
+        await asyncio.wait({running})
+        await fleet.stop(timeout)
+    finally:
+        hurrying.cancel()
+        await asyncio.wait({hurrying})
