@@ -7,6 +7,7 @@ that can't connect keeps trying, one that Telegram ended is `DEAD`, and the rest
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fnmatch
 import logging
 import re
@@ -15,24 +16,24 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from telethon.sessions.abstract import Session
-from telethon.sessions.sqlite import SQLiteSession
-from telethon.sessions.string import StringSession
 
-from telestage.actors.kernel import ActorSystem, Directive, Ref, Supervision, TaskRegistry
-from telestage.actors.telegram.book import EventHandler, MonitorBook, MonitorSpec, SessionBook
+from telestage.actors.kernel import ActorSystem, Directive, Ref, Supervision, TaskDetails, TaskRegistry
+from telestage.actors.telegram.book import EventHandler, MonitorBook, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.manager import AddSession, ManagerActor, PermitBoard
-from telestage.actors.telegram.router import checked_builder
+from telestage.actors.telegram.picture import fleet_status
+from telestage.actors.telegram.registrations import Registrations
 from telestage.actors.telegram.session import Credentials
+from telestage.actors.telegram.sources import checked_options, checked_session, close_session, same_key
 from telestage.messages import (
     FleetStatus,
     PauseSession,
     RemoveSession,
     ResumeSession,
-    TaskStatus,
+    SessionState,
 )
 
 __all__ = ["Fleet"]
@@ -43,7 +44,9 @@ H = TypeVar("H", bound=EventHandler)
 
 _NAME = re.compile(r"[^/$\s][^/\s]{0,63}")
 
-_MONITOR_SUPERVISION = Supervision(exceeded=Directive.STOP)
+_ENDED = (SessionState.DEAD, SessionState.STOPPED)
+
+_MANAGER_SUPERVISION = Supervision(exceeded=Directive.STOP)
 
 
 class Fleet:
@@ -70,12 +73,15 @@ class Fleet:
             raise ValueError(f"api_id must be the positive number from my.telegram.org, not {api_id!r}")
         if not isinstance(api_hash, str) or not api_hash:
             raise ValueError("api_hash must be the text from my.telegram.org; it is empty or no text")
+        if limits is not None and not isinstance(limits, Limits):
+            raise TypeError(f"limits are a Limits(...), not {limits!r}")
+        checked_options(options or {})
         self._credentials = Credentials(api_id, api_hash)
         self._limits = Limits() if limits is None else limits
         self._options = dict(options or {})
         self._books: dict[str, SessionBook] = {}
         self._refs: dict[str, asyncio.Future[Ref]] = {}
-        self._monitors: list[tuple[MonitorSpec, str]] = []
+        self._registrations = Registrations(self._limits.monitor_queue)
         self._system = ActorSystem("fleet")
         self._board = PermitBoard(self._limits)
         self._manager: Ref | None = None
@@ -85,7 +91,7 @@ class Fleet:
     async def start(self, timeout: float = 60.0) -> Self:
         """Starts every session and waits until each is ready or dead, for up to `timeout` seconds.
 
-        One that still connects by then goes on trying; `status` tells.
+        One that still connects by then goes on trying; `status` tells. Cancelled, it leaves nothing behind.
 
         Raises:
             RuntimeError: The fleet runs already.
@@ -93,24 +99,28 @@ class Fleet:
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
         await self._system.start()
-        self._board = PermitBoard(self._limits)
-        self._manager = self._system.spawn(
-            ManagerActor, self._board, self._credentials, self._limits, name="manager", supervision=_MONITOR_SUPERVISION
-        )
-        limit = asyncio.timeout(timeout)
         try:
-            async with limit:
-                for book in self._books.values():
-                    await self._launch(book)
-                for name in list(self._books):
-                    try:
-                        await self[name].settled()
-                    except SessionDead as dead:
-                        _log.error("%s", dead)
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            _log.warning("not all sessions were ready within %g s", timeout)
+            self._board = PermitBoard(self._limits)
+            self._manager = self._system.spawn(
+                ManagerActor,
+                self._board,
+                self._credentials,
+                self._limits,
+                name="manager",
+                supervision=_MANAGER_SUPERVISION,
+            )
+            self._system.tasks.add_source(self._client_tasks)
+            for book in list(self._books.values()):
+                await self._launch(book)
+            waiting = [asyncio.ensure_future(book.until_settled()) for book in self._books.values()]
+            try:
+                if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
+                    late = [book.name for book in self._books.values() if not book.settled]
+                    _log.warning("not ready within %g s, and trying on: %s", timeout, ", ".join(late))
+            finally:
+                for waiter in waiting:
+                    waiter.cancel()
+                await asyncio.gather(*waiting, return_exceptions=True)
         except BaseException:
             await self.stop()
             raise
@@ -119,10 +129,12 @@ class Fleet:
     async def stop(self, timeout: float = 10.0) -> None:
         """Stops every session, each disconnected, within `timeout` seconds. Idempotent."""
         self._manager = None
-        await self._system.shutdown(timeout)
-        for future in self._refs.values():
-            future.cancel()
+        for name, future in self._refs.items():
+            if not future.done():
+                future.set_exception(SessionDead(name, "the fleet was stopped"))
+                future.exception()  # nobody needs to have waited for it
         self._refs.clear()
+        await self._system.shutdown(timeout)
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -144,7 +156,7 @@ class Fleet:
             options: Of Telethon's client, over the fleet's own.
 
         Raises:
-            ValueError: The name or the session can't be one.
+            ValueError: The name, the session or an option can't be one, or its key is another session's (R-X6).
             SessionExists: There is a session of that name.
         """
         if not isinstance(name, str) or not _NAME.fullmatch(name):
@@ -153,41 +165,60 @@ class Fleet:
             )
         if name in self._books:
             raise SessionExists(name)
-        book = SessionBook(name, _session(name, session), {**self._options, **options})
-        for spec, pattern in self._monitors:
-            if fnmatch.fnmatchcase(name, pattern):
-                book.monitors[spec.name] = MonitorBook(spec, name)
+        checked_options(options)
+        book = SessionBook(name, checked_session(name, session), {**self._options, **options})
+        for other in self._books.values():
+            if same_key(book.session, other.session):
+                raise ValueError(
+                    f"session {name!r} has the key of {other.name!r}: Telegram revokes a key that is used twice at once"
+                )
+        for spec in self._registrations.of(name):
+            book.monitors[spec.name] = MonitorBook(spec, name)
         self._books[name] = book
         if self._manager is not None:
             self._system.tasks.spawn(self._launch(book), type="launch", owner=name)
         return self[name]
 
     async def remove(self, name: str, timeout: float = 5.0) -> None:
-        """Disconnects a session and forgets it.
+        """Disconnects a session and forgets it. What waits for it fails with `SessionDead`.
 
         Raises:
             SessionUnknown: There is none of that name.
         """
         book = self._book(name)
         if self._manager is not None:
-            ref = await self._ref(name)
-            await self._manager.ask(RemoveSession(session=name, timeout=timeout))
-            await ref.stopped(timeout + 5.0)
-        self._refs.pop(name, None)
-        del self._books[book.name]
+            with contextlib.suppress(SessionDead):  # it never began
+                ref = await self._ref(name)
+                await self._manager.ask(RemoveSession(session=name, timeout=timeout))
+                if not await ref.stopped(timeout + 5.0):
+                    _log.warning("%s resists its removal; left behind", name)
+        if self._books.get(name) is book:  # else somebody else has removed it meanwhile
+            self._refs.pop(name, None)
+            del self._books[name]
+            await close_session(book.session)
 
     async def pause(self, name: str) -> None:
-        """Starts no further operation of the session until `resume`; what waits stays queued."""
-        self._book(name)
-        await self._running().ask(PauseSession(session=name))
+        """Starts no further operation of the session until `resume`; what waits stays queued.
+
+        Raises:
+            SessionUnknown: There is none of that name.
+            SessionDead: It has ended.
+        """
+        await self._control(name, PauseSession(session=name))
 
     async def resume(self, name: str) -> None:
-        """Ends a `pause`."""
-        self._book(name)
-        await self._running().ask(ResumeSession(session=name))
+        """Ends a `pause`. Raises as `pause` does."""
+        await self._control(name, ResumeSession(session=name))
 
     async def restart(self, name: str, reason: str = "restart asked for") -> None:
-        """Makes a session anew: its operation is interrupted, its queue is kept."""
+        """Makes a session anew: its operation is interrupted, its queue is kept.
+
+        It has begun when this returns; `await fleet[name].settled()` waits for the end.
+
+        Raises:
+            SessionUnknown: There is none of that name.
+            SessionDead: It has ended.
+        """
         await self[name].kill(reason)
 
     def __getitem__(self, name: str) -> SessionHandle:
@@ -225,16 +256,16 @@ class Fleet:
             supervision: How its failures are answered. Default: restarted up to 5 times in 60 s, then stopped.
 
         Raises:
-            TypeError: `event` isn't one, or the handler can't be called.
+            TypeError: `event` isn't one that can be monitored, or the handler can't be called.
+            ValueError: Another handler has the name that this one has by default.
             RuntimeError: The fleet runs.
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs: register handlers before, or with `await fleet.monitor(...)`")
 
         def register(handler: H) -> H:
-            spec = self._spec(event, handler, name, supervision)
-            self._monitors = [known for known in self._monitors if known[0].name != spec.name]
-            self._monitors.append((spec, sessions))
+            spec = self._registrations.spec(event, handler, name, supervision)
+            self._registrations.add(spec, sessions)
             for book in self._books.values():
                 book.monitors.pop(spec.name, None)
                 if fnmatch.fnmatchcase(book.name, sessions):
@@ -254,18 +285,36 @@ class Fleet:
     ) -> None:
         """Registers a handler while the fleet runs, in every session whose name matches; arguments as for `on`.
 
-        When it returns, each of them watches.
+        When it returns, each living one of them watches; those that are added later will.
+
+        Raises:
+            TypeError: `event` isn't one, or the handler can't be called.
+            ExceptionGroup: Some sessions couldn't; the others watch.
         """
-        spec = self._spec(event, handler, name, supervision)
-        for session in self.names(sessions):
-            await self[session].register_monitor(spec)
+        spec = self._registrations.spec(event, handler, name, supervision)
+        self._running()
+        self._registrations.add(spec, sessions)
+        living = [name for name in self.names(sessions) if self._books[name].state not in _ENDED]
+        results = await asyncio.gather(
+            *(self[session].register_monitor(spec) for session in living), return_exceptions=True
+        )
+        errors = [result for result in results if isinstance(result, Exception)]
+        if errors:
+            raise ExceptionGroup(f"monitor {spec.name!r} could not be registered everywhere", errors)
 
     async def remove_monitor(self, name: str, *, sessions: str = "*") -> int:
         """Stops the monitors of that name, within 5 s each; returns how many there were."""
-        found = 0
-        for session in self.names(sessions):
-            found += await self[session].remove_monitor(name)
-        return found
+        self._registrations.remove(name, sessions)
+        names = [session for session in self.names(sessions) if name in self._books[session].monitors]
+        running = self._manager is not None
+        for session in names:
+            if not running or self._books[session].state in _ENDED:
+                self._books[session].monitors.pop(name, None)
+        if running:
+            await asyncio.gather(
+                *(self[session].remove_monitor(name) for session in names if self._books[session].state not in _ENDED)
+            )
+        return len(names)
 
     async def bulk_send(
         self,
@@ -275,6 +324,7 @@ class Fleet:
         sessions: str | Sequence[str] = "*",
         priority: int | None = None,
         timeout: float | None = None,
+        patience: float = 3600.0,
         progress: Callable[[Delivery], None] | None = None,
     ) -> BulkReport:
         """Sends `text` to each recipient exactly once, shared out over the sessions; returns what became of each.
@@ -283,11 +333,17 @@ class Fleet:
 
         Args:
             sessions: Names, or one pattern.
-            progress: Is called with each delivery as it is known.
+            patience: Seconds for all of it within which a flood wait is waited out, and a message is tried again,
+                with the same random_id, whose session was full or lost its answer. Then it has failed.
+            progress: Is called with each delivery as it is known. What it raises ends the bulk send.
 
         Raises:
             ValueError: No session matches.
+            SessionUnknown: There is no session of one of the names.
         """
+        self._running()
+        if isinstance(recipients, str):
+            raise TypeError(f"recipients are a list of peers, not one text: {recipients!r}")
         names = self.names(sessions) if isinstance(sessions, str) else list(sessions)
         if not names:
             raise ValueError(f"no session of the fleet matches {sessions!r}")
@@ -298,6 +354,7 @@ class Fleet:
             self._system.tasks,
             priority=priority,
             timeout=timeout,
+            patience=patience,
             progress=progress,
         )
 
@@ -325,22 +382,7 @@ class Fleet:
     def status(self) -> FleetStatus:
         """A picture of the whole fleet. Only reads; disturbs nobody."""
         tasks = self._system.tasks.details() if self._system.running else []
-        return FleetStatus(
-            sessions=[book.status() for book in self._books.values()],
-            permits=self._board.status(),
-            monitors=[monitor.status() for book in self._books.values() for monitor in book.monitors.values()],
-            tasks=[
-                TaskStatus(
-                    name=task.name,
-                    type=task.type,
-                    session=_owner(task.owner),
-                    operation=task.operation,
-                    age=max(0.0, task.age),
-                    state="running",
-                )
-                for task in tasks
-            ],
-        )
+        return fleet_status(self._books, self._board.status(), tasks)
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -357,8 +399,14 @@ class Fleet:
 
     async def _launch(self, book: SessionBook) -> None:
         future = self._future(book.name)
-        ref = await self._running().ask(AddSession(book), expecting=Ref)  # type: ignore[type-abstract]  # checked by isinstance
-        if not future.done():
+        try:
+            ref = await self._running().ask(AddSession(book))
+        except Exception as error:
+            if not future.done():
+                future.set_exception(error)
+                future.exception()  # nobody needs to have waited for it
+            raise
+        if isinstance(ref, Ref) and not future.done():
             future.set_result(ref)
 
     def _future(self, name: str) -> asyncio.Future[Ref]:
@@ -369,38 +417,15 @@ class Fleet:
 
     async def _ref(self, name: str) -> Ref:
         self._running()
-        return await asyncio.shield(self._future(name))
+        return await asyncio.shield(self._future(self._book(name).name))
 
-    def _spec(
-        self, event: object, handler: EventHandler, name: str | None, supervision: Supervision | None
-    ) -> MonitorSpec:
-        if not callable(handler):
-            raise TypeError(f"a handler is a function that takes one event, not {handler!r}")
-        if name is None:
-            name = str(getattr(handler, "__name__", type(handler).__name__))
-        if not _NAME.fullmatch(name):
-            name = re.sub(r"[/$\s]", "_", name)[:64] or "monitor"
-        return MonitorSpec(
-            name, checked_builder(event), handler, supervision or _MONITOR_SUPERVISION, self._limits.monitor_queue
-        )
+    async def _control(self, name: str, message: PauseSession | ResumeSession) -> None:
+        await self._ref(name)
+        if not await self._running().ask(message):
+            raise SessionDead(name, self._book(name).reason or "stopped")
 
-
-def _session(name: str, session: Session | str) -> Session:
-    if isinstance(session, Session):
-        return session
-    if isinstance(session, str) and session.endswith(".session"):
-        return SQLiteSession(session)
-    try:
-        return StringSession(session)
-    except Exception as error:
-        raise ValueError(
-            f"session {name!r}: neither a Telethon session, a session string nor a path that ends in .session"
-        ) from error
-
-
-def _owner(path: str) -> str | None:
-    """The session of a path such as /manager/alice/keep."""
-    parts = path.strip("/").split("/")
-    if len(parts) == 1 and path.startswith("/"):
-        return None
-    return parts[1] if len(parts) > 1 and parts[0] == "manager" else parts[0]
+    def _client_tasks(self) -> Iterator[TaskDetails]:
+        """The tasks that Telethon runs for each session."""
+        for book in self._books.values():
+            if book.connection is not None:
+                yield from book.connection.tasks(f"/manager/{book.name}")

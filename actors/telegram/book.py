@@ -2,11 +2,13 @@
 
 A restart makes a new actor with the same arguments. What must not be lost with the old one, such as which
 monitors there are, until when a flood wait parks something, and the counts, stands here. A book is written
-by the turns of the actor it belongs to (`paused` by the manager's); anybody may read it.
+by the turns of the actor it belongs to, and by its manager's when that actor has failed or is paused; anybody
+may read it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -15,9 +17,12 @@ from telethon.events.common import EventBuilder
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import Ref, Supervision
+from telestage.actors.telegram.connection import Connection
 from telestage.messages import MonitorStatus, SessionState, SessionStatus
 
 __all__ = ["EventHandler", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
+
+_SETTLED = frozenset({SessionState.READY, SessionState.STOPPED, SessionState.DEAD})
 
 EventHandler = Callable[..., object | Awaitable[object]]
 """Takes one Telethon event; plain or `async`. What it returns is ignored."""
@@ -43,9 +48,9 @@ class MonitorBook:
         self.spec = spec
         self.session = session
         self.ref: Ref | None = None
-        self.handled = 0
-        self.failures = 0
-        self.dropped = 0
+        self.handled = 0  # the handler came to its end
+        self.failures = 0  # it raised, or the filter did
+        self.dropped = 0  # there was no room for them, or the monitor had stopped
         self.restarts = 0
 
     def status(self) -> MonitorStatus:
@@ -90,12 +95,44 @@ class SessionBook:
         self.operations = 0
         self.running: Running | None = None
         self.ref: Ref | None = None
+        self.connection: Connection | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is ready or has ended: nothing further comes by itself."""
+        return self.state in _SETTLED
+
+    def begin(self) -> None:
+        """Starts anew, with another actor system: what the last one left doesn't count."""
+        self.state = SessionState.NEW
+        self.reason = self.running = self.ref = None
+        self.paused = False
+        for monitor in self.monitors.values():
+            monitor.ref = None
 
     def enter(self, state: SessionState, reason: str | None = None) -> None:
         """Notes a new state and why. The end is the end: nothing follows DEAD."""
-        if self.state is not SessionState.DEAD:
-            self.state = state
-            self.reason = reason
+        if self.state is SessionState.DEAD:
+            return
+        self.state = state
+        self.reason = reason
+        if self.settled:
+            waiters, self._waiters = self._waiters, []
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def until_settled(self) -> None:
+        """Returns when the session is ready or has ended. The deadline is the caller's."""
+        while not self.settled:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
     def parked_until(self, kind: str) -> float | None:
         """Until when (Unix seconds) operations of this kind are parked; None if they aren't."""

@@ -6,8 +6,9 @@
 - An update is handed on in the same step in which it is counted as received, in order; after a
   reconnect what was missed is fetched. (Telethon makes a task per update, and doesn't catch up.)
 
-It overrides three methods of Telethon's that aren't documented; telethon is pinned to 1.45 for that,
-and tests/integration/test_client.py fails when one of them changes.
+It overrides three methods of Telethon's that aren't documented: `_call`, by which every request goes,
+those of downloads too; `_preprocess_updates` and `_handle_auto_reconnect`. telethon is pinned to 1.45 for
+that, and tests/integration/test_client.py fails when one of them changes.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ class SessionClient(TelegramClient):
         session: Where its key and its update state live.
         api_id: Of the application, as are `api_hash` and `options` for Telethon's own constructor.
         rpc_timeout: Seconds a single call may take.
+        label: What logs call it.
         on_update: Gets each update, in order, as it is received.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
-        route: Makes a request an operation of the session and returns its answer.
+        route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
     """
 
     def __init__(
@@ -43,35 +45,51 @@ class SessionClient(TelegramClient):
         api_id: int,
         api_hash: str,
         *,
+        label: str,
         rpc_timeout: float,
         on_update: Callable[[TLObject], None],
         on_reconnect: Callable[[], None],
-        route: Callable[[TLRequest], Awaitable[object]],
+        route: Callable[[Sequence[TLRequest], Callable[[TelegramClient], Awaitable[object]]], Awaitable[object]],
         **options: Any,
     ) -> None:
         super().__init__(session, api_id, api_hash, **options)
+        self.label = label
         self._rpc_timeout = rpc_timeout
         self._on_update = on_update
         self._on_reconnect = on_reconnect
         self._route = route
 
-    async def __call__(self, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None) -> Any:
+    @property
+    def updates_error(self) -> BaseException | None:
+        """Why the client stopped taking updates and disconnected, if it did."""
+        return self._updates_error
+
+    async def _call(
+        self, sender: Any, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None
+    ) -> Any:
         """Makes a call, or a list of calls, and returns the answer.
 
         Raises:
             TimeoutError: Telegram didn't answer within `rpc_timeout` seconds.
         """
+        requests = list(request) if isinstance(request, list | tuple) else [request]
         scope = current_scope()
         if isinstance(scope, Turn) and scope.active:
-            for each in request if isinstance(request, list | tuple) else (request,):
+            for each in requests:
                 if isinstance(getattr(each, "random_id", None), int):
                     random_id = scope.next_random_id()
                     if random_id is not None:
                         each.random_id = random_id
         elif scope is not HOUSEKEEPING:
-            return await self._route(request)
+
+            async def call(client: Any) -> object:
+                # the session may have another client by then; a sender of another data centre is this one's
+                through = client._sender if sender is self._sender else sender
+                return await client._call(through, request, ordered=ordered)
+
+            return await self._route(requests, call)
         async with asyncio.timeout(self._rpc_timeout):
-            return await super().__call__(request, ordered=ordered)
+            return await super()._call(sender, request, ordered=ordered)
 
     async def _preprocess_updates(
         self, updates: Sequence[TLObject], users: Sequence[TLObject], chats: Sequence[TLObject]

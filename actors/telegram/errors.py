@@ -5,6 +5,7 @@
         ├── OperationTimeout    the operation ran longer than it may; it was cancelled
         ├── PermitTimeout       no permit came in time; the operation was not begun
         ├── FloodParked         Telegram said to wait until a time past the operation's deadline
+        ├── OperationCancelled  something that the operation itself waited for was cancelled
         ├── ReplyLost           whether it was done isn't known: the session was restarted meanwhile
         ├── SessionUnknown      the fleet has no session of that name
         ├── SessionExists       the fleet has one already
@@ -23,6 +24,7 @@ from telestage.actors.kernel.errors import TelestageError
 
 __all__ = [
     "FloodParked",
+    "OperationCancelled",
     "OperationTimeout",
     "PermitTimeout",
     "ReplyLost",
@@ -67,6 +69,14 @@ class FloodParked(SessionError):
         super().__init__(session, f"{kind} is parked by a flood wait until {when}")
         self.kind = kind
         self.until = until
+
+
+class OperationCancelled(SessionError):
+    """The operation ended by a `CancelledError` that nobody had asked for: a task it waited for was cancelled."""
+
+    def __init__(self, session: str, kind: str) -> None:
+        super().__init__(session, f"something that the {kind} operation waited for was cancelled")
+        self.kind = kind
 
 
 class ReplyLost(SessionError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from telethon import errors
 from telethon.errors.common import AuthKeyNotFound
 
-__all__ = ["flood_seconds", "terminal_reason"]
+__all__ = ["flood_seconds", "is_peer_flood", "sign_in_reason", "terminal_reason"]
 
 _TERMINAL: tuple[tuple[type[Exception], str], ...] = (
     (errors.AuthKeyDuplicatedError, "its key was used from two addresses at once and Telegram revoked it"),
@@ -19,6 +19,7 @@ _TERMINAL: tuple[tuple[type[Exception], str], ...] = (
     (errors.UserDeactivatedError, "the account was deleted"),
     (errors.AuthKeyUnregisteredError, "not signed in: its key is not registered (revoked, or never signed in)"),
     (errors.AuthKeyInvalidError, "its key is not valid"),
+    (errors.AuthKeyPermEmptyError, "its key is not signed in"),
     (AuthKeyNotFound, "Telegram does not know its key"),
 )
 
@@ -28,6 +29,19 @@ _FLOODS = (errors.FloodWaitError, errors.FloodPremiumWaitError, errors.FloodTest
 def terminal_reason(error: BaseException) -> str | None:
     """Why the session can't go on after this error; None if it can (R-X4)."""
     return next((reason for cls, reason in _TERMINAL if isinstance(error, cls)), None)
+
+
+def sign_in_reason(error: BaseException) -> str | None:
+    """Why a session that failed to begin with this error never can; None if it may."""
+    reason = terminal_reason(error)
+    if reason is None and isinstance(error, errors.UnauthorizedError):
+        return f"not signed in: {error}"
+    return reason
+
+
+def is_peer_flood(error: BaseException) -> bool:
+    """Whether Telegram takes the account for a spammer. It doesn't say for how long (R-X2)."""
+    return isinstance(error, errors.PeerFloodError)
 
 
 def flood_seconds(error: BaseException) -> float | None:

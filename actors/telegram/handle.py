@@ -1,29 +1,27 @@
 """One session as its users see it: Telethon's method names, each call an operation of the session.
 
-What is asked for waits in the session's mailbox, runs in its turn, and ends within its deadline. A flood
-wait that ends before the deadline is waited out here, in the caller's own task, so that the session goes
-on with what isn't parked. A caller that stops waiting cancels its operation, queued or running (R-Q8).
+What is asked for waits in the session's mailbox, runs in its turn, and ends within its deadline (see `asking`).
+Arguments are checked here, before anything is queued.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from telethon import TelegramClient
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
-from telestage.actors.kernel import ActorKilled, ActorRestarted, ActorStopped, Ref
+from telestage.actors.kernel import Ref
+from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.book import MonitorSpec, SessionBook
-from telestage.actors.telegram.errors import FloodParked, ReplyLost, SessionDead
+from telestage.actors.telegram.calls import CallOperation, RegisterMonitor, RemoveMonitor
+from telestage.actors.telegram.errors import SessionDead
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.requests import History, Members, peer_of
-from telestage.actors.telegram.session import CallOperation, RegisterMonitor, RemoveMonitor, Settle
 from telestage.messages import (
     HISTORY_PAGE,
     MEMBERS_PAGE,
@@ -33,27 +31,13 @@ from telestage.messages import (
     Operation,
     Scalar,
     SendMessage,
+    SessionState,
     SessionStatus,
 )
 
 __all__ = ["SessionHandle", "new_random_id"]
 
 R = TypeVar("R")
-
-_FIRST = 1_000_000  # before any operation
-_SETTLE_SECONDS = 3600.0  # whoever waits has a deadline of their own
-_SLACK = 5.0  # seconds beyond the sum of an operation's own deadlines: they are to come first
-
-
-class _AnyOperation(Protocol):
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def priority(self) -> int: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def queue_timeout(self) -> float: ...
 
 
 def new_random_id() -> int:
@@ -65,8 +49,8 @@ class SessionHandle:
     """A session of a running fleet. Made by `fleet[name]`.
 
     Every method may raise `MailboxFull` (too many operations wait), `QueueWaitTimeout`, `PermitTimeout`,
-    `OperationTimeout`, `FloodParked`, `ReplyLost`, `SessionDead`, and whatever Telegram answers
-    (`telethon.errors.RPCError`). Common arguments:
+    `OperationTimeout`, `FloodParked`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't answered
+    within `Limits.rpc_timeout`), and whatever Telegram answers (`telethon.errors.RPCError`). Common arguments:
 
         priority: Higher goes first. Default: by kind, `Limits.priorities`.
         timeout: Seconds the operation may run, per page for iterators. Default: by kind, `Limits.timeouts`.
@@ -98,6 +82,9 @@ class SessionHandle:
         **options: Scalar,
     ) -> Any:
         """Sends a text, exactly once even if the session is restarted meanwhile, and returns Telethon's Message.
+
+        It returns None where Telegram says only that it has the message already (RANDOM_ID_DUPLICATE): an earlier
+        attempt has delivered it, and its answer was lost with the connection.
 
         Args:
             entity: Whom to: an id, a username, a phone number, or anything Telethon takes as an entity.
@@ -203,19 +190,10 @@ class SessionHandle:
         session is restarted meanwhile: that raises `ReplyLost`.
 
         Raises:
-            ValueError: `kind` isn't one.
+            ValueError: `kind` isn't one, or `timeout` no positive number of seconds.
+            TypeError: `function` can't be called, or `priority` is no whole number.
         """
-        kind = Kind(kind)
-        operation = CallOperation(
-            kind=kind,
-            function=function,
-            what=getattr(function, "__qualname__", type(function).__name__),
-            priority=self._limits.priority(kind) if priority is None else priority,
-            timeout=self._limits.timeout(kind) if timeout is None else timeout,
-            queue_timeout=self._limits.queue_timeout,
-            queued_at=time.time(),
-            correlation_id=uuid.uuid4().hex,
-        )
+        operation = CallOperation.of(function, Kind(kind), self._limits, priority=priority, timeout=timeout)
         result: R = await self._run(operation, repeatable=False)
         return result
 
@@ -229,30 +207,61 @@ class SessionHandle:
         return await self.call(get_me, **options)
 
     async def settled(self) -> None:
-        """Returns when the session is ready; it may have been restarted meanwhile.
+        """Returns when the session is ready, at once or after its restart; the deadline is the caller's.
+
+        Raises:
+            SessionDead: It has ended.
+        """
+        await self._ref()
+        await self._book.until_settled()
+        self._check_alive()
+
+    async def kill(self, reason: str = "killed") -> None:
+        """Fails the session on purpose: its operation is interrupted, it is restarted, its queue is kept.
+
+        It has begun when this returns; `settled` waits for the end.
 
         Raises:
             SessionDead: It has ended.
         """
         ref = await self._ref()
-        try:
-            await ref.ask(Settle(), priority=_FIRST, timeout=_SETTLE_SECONDS)
-        except ActorStopped as error:
-            raise SessionDead(self.name, self._book.reason or "stopped") from error
-
-    async def kill(self, reason: str = "killed") -> None:
-        """Fails the session on purpose: its operation is interrupted, it is restarted, its queue is kept."""
-        (await self._ref()).kill(reason)
+        self._check_alive()
+        self._book.enter(SessionState.RESTARTING, reason)
+        ref.kill(reason)
 
     async def register_monitor(self, spec: MonitorSpec) -> None:
-        """Starts a monitor, in place of the one of that name if there is one. `Fleet.on` is the usual way."""
-        operation = RegisterMonitor(spec, uuid.uuid4().hex, self._limits.timeout(Kind.MONITORING))
-        await self._ask(operation, Kind.MONITORING, self._limits.priority(Kind.MONITORING), operation.timeout)
+        """Starts a monitor, in place of the one of that name if there is one. `Fleet.on` is the usual way.
+
+        Events that still wait for the one it replaces are dropped.
+
+        Raises:
+            ValueError: Telegram doesn't know a chat that the filter names; nothing was changed.
+        """
+        limits = self._limits
+        operation = RegisterMonitor(
+            spec=spec,
+            priority=limits.priority(Kind.MONITORING),
+            timeout=limits.timeout(Kind.MONITORING),
+            queue_timeout=limits.queue_timeout,
+            correlation_id=uuid.uuid4().hex,
+        )
+        await self._run(operation, repeatable=True)
 
     async def remove_monitor(self, name: str) -> bool:
         """Stops a monitor within 5 s, whatever its handler is doing; false if there is none of that name."""
-        priority = self._limits.priority(Kind.MONITORING)
-        return bool(await self._ask(RemoveMonitor(name), Kind.MONITORING, priority, 10.0))
+        limits = self._limits
+        operation = RemoveMonitor(
+            name=name,
+            priority=limits.priority(Kind.MONITORING),
+            queue_timeout=limits.queue_timeout,
+            correlation_id=uuid.uuid4().hex,
+        )
+        return bool(await self._run(operation, repeatable=True))
+
+    def _check_alive(self) -> None:
+        book = self._book
+        if book.state in (SessionState.DEAD, SessionState.STOPPED):
+            raise SessionDead(book.name, book.reason or "stopped")
 
     def _operation(
         self, request: SendMessage | HistoryPage | MembersPage, kind: Kind, priority: int | None, timeout: float | None
@@ -266,35 +275,7 @@ class SessionHandle:
             queue_timeout=limits.queue_timeout,
         )
 
-    async def _run(self, operation: _AnyOperation, *, repeatable: bool, expecting: type[R] | None = None) -> Any:
-        """Asks until it is done, the deadline has come, or it can't be repeated."""
-        give_up = time.monotonic() + operation.queue_timeout + operation.timeout
-        while True:
-            try:
-                return await self._ask(operation, operation.kind, operation.priority, operation.timeout, expecting)
-            except FloodParked as parked:
-                wait = parked.until - time.time()
-                if time.monotonic() + wait > give_up:
-                    raise
-                await asyncio.sleep(max(0.0, wait))
-            except (ActorRestarted, ActorKilled, ConnectionError) as error:
-                if not repeatable or time.monotonic() > give_up:
-                    raise ReplyLost(self.name, operation.kind) from error
-
-    async def _ask(
-        self, message: object, kind: Kind, priority: int, timeout: float, expecting: type[R] | None = None
-    ) -> Any:
-        limits = self._limits
-        patience = limits.queue_timeout + limits.permit_timeout + timeout + _SLACK
-        try:
-            ref = await self._ref()
-            return await ref.ask(
-                message,
-                expecting=object if expecting is None else expecting,
-                priority=priority,
-                queue_timeout=limits.queue_timeout,
-                timeout=patience,
-                cancel=True,
-            )
-        except ActorStopped as error:
-            raise SessionDead(self.name, self._book.reason or "stopped") from error
+    async def _run(self, operation: AnyOperation, *, repeatable: bool, expecting: type[R] | None = None) -> Any:
+        return await run_operation(
+            self._book, self._ref, operation, self._limits, repeatable=repeatable, expecting=expecting
+        )

@@ -55,6 +55,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     rpc_timeout: float = 60.0
     """Seconds a single call to Telegram may take; Telethon itself would wait for ever."""
 
+    peer_flood: float = 3600.0
+    """Seconds that sending pauses after PEER_FLOOD, for which Telegram names no end. Hazard of a short one: an
+    account that goes on sending as a suspected spammer is banned."""
+
     priorities: Mapping[Kind, int] = {}
     """Priorities by kind, over `DEFAULT_PRIORITIES` (R-Q3)."""
 
@@ -66,13 +70,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             _check_count(name, getattr(self, name))
         for kind, limit in self.kinds.items():
             _check_count(f"kinds[{kind!r}]", limit)
-        for name in ("queue_timeout", "permit_timeout", "rpc_timeout"):
+        for name in ("queue_timeout", "permit_timeout", "rpc_timeout", "peer_flood"):
             _check_seconds(name, getattr(self, name))
         for kind, seconds in self.timeouts.items():
             _check_kind("timeouts", kind)
             _check_seconds(f"timeouts[{str(kind)!r}]", seconds)
-        for kind in self.priorities:
+        for kind, priority in self.priorities.items():
             _check_kind("priorities", kind)
+            if not isinstance(priority, int) or isinstance(priority, bool):
+                raise ValueError(f"Limits.priorities[{str(kind)!r}] must be a whole number, not {priority!r}")
 
     def timeout(self, kind: Kind) -> float:
         """Seconds an operation of this kind may run."""

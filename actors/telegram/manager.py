@@ -22,10 +22,11 @@ from telestage.actors.kernel import (
     Reply,
     Supervision,
     Terminated,
+    Timer,
     handles,
 )
 from telestage.actors.telegram.book import SessionBook
-from telestage.actors.telegram.errors import SessionExists
+from telestage.actors.telegram.errors import PermitTimeout, SessionExists
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.permits import Grant, PermitPool
 from telestage.actors.telegram.session import Credentials, SessionActor
@@ -39,6 +40,7 @@ from telestage.messages import (
     RemoveSession,
     ResumeSession,
     SessionChanged,
+    SessionState,
 )
 
 __all__ = ["AddSession", "ManagerActor", "PermitBoard"]
@@ -53,14 +55,28 @@ class AddSession(msgspec.Struct, frozen=True):
 
 
 class PermitBoard:
-    """Where the state of the permits can be read from outside the manager's turns."""
+    """What outlives an instance of the manager, and can be read from outside its turns."""
 
     def __init__(self, limits: Limits) -> None:
-        self._pool = PermitPool(limits.operations, limits.permits())
+        self.sessions: dict[str, SessionBook] = {}
+        self.pool = PermitPool(limits.operations, limits.permits())
 
     def status(self) -> PermitStatus:
         """A picture of the permits."""
-        return self._pool.status(monotonic())
+        return self.pool.status(monotonic())
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """Whom to answer when a permit is free, and the timer that ends the wait."""
+
+    reply: Reply
+    deadline: Timer
+
+
+class _PermitOverdue(msgspec.Struct, frozen=True):
+    """The wait for a permit has lasted long enough."""
+
+    request: PermitRequest
 
 
 class ManagerActor(Actor):
@@ -69,19 +85,19 @@ class ManagerActor(Actor):
     ask_rank = 0
     keep_children = True
     supervision = Supervision(
-        # a session retries for ever, politely: at 30 s apart it never exceeds the intensity
-        intensity=10,
+        # a session retries for ever, politely: what ends it is Telegram, or who owns it
+        intensity=1_000_000,
         period=60.0,
         backoff=Backoff(first=0.2, factor=2.0, maximum=30.0, jitter=0.2),
         exceeded=Directive.STOP,
     )
 
     def __init__(self, board: PermitBoard, credentials: Credentials, limits: Limits) -> None:
-        self._pool = board._pool
+        self._pool = board.pool
         self._credentials = credentials
         self._limits = limits
-        self._replies: dict[str, Reply] = {}
-        self._books: dict[str, SessionBook] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._books = board.sessions
 
     @handles(AddSession)
     def add(self, message: AddSession) -> Ref:
@@ -89,6 +105,7 @@ class ManagerActor(Actor):
         book = message.book
         if book.name in self.children:
             raise SessionExists(book.name)
+        book.begin()
         ref = self.spawn(
             SessionActor,
             book,
@@ -134,13 +151,39 @@ class ManagerActor(Actor):
 
     @handles(PermitRequest)
     def request(self, message: PermitRequest) -> object:
-        """Grants a permit now, or answers when one is free."""
-        _log.debug("permit asked for: %s %s %s", message.session, message.kind, message.operation_id)
-        grant = self._pool.request(message, monotonic())
+        """Grants a permit now, or answers when one is free; after `permit_timeout` with `PermitTimeout`."""
+        operation = message.operation_id
+        _log.debug("permit asked for: %s %s %s", message.session, message.kind, operation)
+        try:
+            grant = self._pool.request(message, monotonic())
+        except ValueError as error:  # an operation with the id of another one
+            self.reply_later().fail(error)
+            return NO_REPLY
         if grant is not None:
             return self._granted(grant)
-        self._replies[message.operation_id] = self.reply_later()
+        deadline = self.after(self._limits.permit_timeout, _PermitOverdue(message))
+        self._waiting[operation] = _Waiting(self.reply_later(), deadline)
         return NO_REPLY
+
+    @handles(_PermitOverdue)
+    def overdue(self, message: _PermitOverdue) -> None:
+        """Ends the wait for a permit, and logs who has them."""
+        request = message.request
+        waiting = self._waiting.pop(request.operation_id, None)
+        if waiting is None:
+            return
+        seconds = self._limits.permit_timeout
+        holders = self._pool.status(monotonic()).holders
+        _log.warning(
+            "%s: no permit for %s (operation %s) within %g s; held by %s",
+            request.session,
+            request.kind,
+            request.operation_id,
+            seconds,
+            ", ".join(f"{held.session} ({held.kind}, {held.held_for:.1f} s)" for held in holders) or "nobody",
+        )
+        self._pass_on(self._pool.release(request.operation_id, monotonic()))
+        waiting.reply.fail(PermitTimeout(request.session, request.kind, seconds))
 
     @handles(PermitReturned)
     def returned(self, message: PermitReturned) -> None:
@@ -150,12 +193,16 @@ class ManagerActor(Actor):
         held = self._pool.held_for(operation, now)
         if held is not None:
             _log.debug("permit returned: %s after %.3f s", operation, held)
-        self._replies.pop(operation, None)
+        self._forget(operation)
         self._pass_on(self._pool.release(operation, now))
 
     @handles(ChildFailed)
     def child_failed(self, message: ChildFailed) -> None:
         """A session failed: what it held comes back before it is made anew."""
+        book = self._books.get(message.ref.name)
+        if book is not None and message.directive is Directive.RESTART:
+            book.running = None
+            book.enter(SessionState.RESTARTING, f"{type(message.error).__name__}: {message.error}")
         self._reclaim(message.ref.name)
 
     @handles(Terminated)
@@ -180,14 +227,20 @@ class ManagerActor(Actor):
             held = self._pool.held_for(operation, now)
             if held is not None:
                 _log.warning("permit reclaimed from %s: %s, held for %.3f s", session, operation, held)
-            self._replies.pop(operation, None)
+            self._forget(operation)
         self._pass_on(self._pool.release_session(session, now))
+
+    def _forget(self, operation: str) -> _Waiting | None:
+        waiting = self._waiting.pop(operation, None)
+        if waiting is not None:
+            waiting.deadline.cancel()
+        return waiting
 
     def _pass_on(self, grants: list[Grant]) -> None:
         while grants:
             grant = grants.pop()
-            reply = self._replies.pop(grant.request.operation_id, None)
-            if reply is None or not reply.send(self._granted(grant)):
+            waiting = self._forget(grant.request.operation_id)
+            if waiting is None or not waiting.reply.send(self._granted(grant)):
                 # nobody waits for it any more
                 grants.extend(self._pool.release(grant.request.operation_id, monotonic()))
 

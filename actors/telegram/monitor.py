@@ -7,6 +7,7 @@ operations of the session, asked for upwards.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -52,13 +53,12 @@ class MonitorActor(Actor):
         try:
             if func is not None and not await _value(func(event)):
                 return
-            book.handled += 1
-            await _value(book.spec.handler(event))
-        except StopPropagation:
-            pass  # each monitor is alone: there is nothing to stop
+            with contextlib.suppress(StopPropagation):  # each monitor is alone: there is nothing to stop
+                await _value(book.spec.handler(event))
         except Exception:
             book.failures += 1
             raise
+        book.handled += 1
 
     @handles(FilterFailed)
     def filter_failed(self, message: FilterFailed) -> None:

@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Any
 
 import msgspec
-from telethon import types, utils
+from telethon import errors, types, utils
 from telethon.extensions.binaryreader import BinaryReader
 from telethon.tl.functions.channels import GetParticipantsRequest
 from telethon.tl.tlobject import TLObject
@@ -68,7 +68,10 @@ async def perform(request: object, client: Any) -> object:
 @perform.register
 async def _send(request: SendMessage, client: Any) -> object:
     peer = await resolve(client, request.peer)
-    return await client.send_message(peer, request.text, **request.options)
+    try:
+        return await client.send_message(peer, request.text, **request.options)
+    except errors.RandomIdDuplicateError:
+        return None  # an earlier attempt, whose answer was lost, has delivered it
 
 
 @perform.register

@@ -1,8 +1,9 @@
 """From updates to monitors: each update becomes an ordinary Telethon event for each monitor it concerns.
 
 Runs in the step in which an update is received and never waits, so events reach the monitors in
-order. What a person wrote, a filter's `func` and the handler, runs in the monitor's own turns; a pattern
-that raises here fails its own monitor only.
+order. What comes before the routes are there is kept for them: a client fetches what was missed as soon as
+it is connected. What a person wrote, a filter's `func` and the handler, runs in the monitor's own turns; a
+pattern that raises here fails its own monitor only.
 """
 
 from __future__ import annotations
@@ -19,18 +20,25 @@ from telethon.tl.functions.channels import GetFullChannelRequest
 from telethon.tl.tlobject import TLObject
 
 from telestage.actors.kernel import Ref
-from telestage.actors.telegram.book import MonitorBook
+from telestage.actors.telegram.book import MonitorBook, MonitorSpec
 from telestage.actors.telegram.monitor import Arrived, FilterFailed
 
-__all__ = ["Router", "checked_builder"]
+__all__ = ["Route", "Router", "checked_builder", "find_route"]
 
 _utils: Any = utils  # its functions carry no annotations
 
 
-class _Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True):
+    """Which events a monitor gets: its filter, with the chats looked up, by the client that did."""
+
+    builder: Any  # Telethon's builders carry no annotations
+    client: Any
+
+
+class _Line(msgspec.Struct, frozen=True):
+    route: Route
     book: MonitorBook
     ref: Ref
-    builder: Any  # Telethon's builders carry no annotations
 
 
 def checked_builder(event: object) -> EventBuilder:
@@ -47,58 +55,76 @@ def checked_builder(event: object) -> EventBuilder:
     return builder
 
 
+async def find_route(client: Any, spec: MonitorSpec) -> Route:
+    """Looks up the chats that the filter of a monitor names.
+
+    Raises:
+        ValueError: Telegram doesn't know one of them.
+    """
+    builder: Any = copy.copy(spec.builder)
+    builder.resolved = False
+    builder.func = None  # the monitor's own business
+    await builder.resolve(client)
+    await _know_state(client, builder)
+    return Route(builder, client)
+
+
 class Router:
-    """The routes of one client."""
+    """The routes of one client. Closed at first: it keeps what comes until `open`."""
 
     def __init__(self) -> None:
-        self._routes: dict[str, _Route] = {}
-        self._client: Any = None
+        self._lines: dict[str, _Line] = {}
+        self._kept: list[TLObject] | None = []
 
-    async def attach(self, client: Any, book: MonitorBook, ref: Ref) -> None:
-        """Adds the route of a monitor, or replaces it. Looks up the chats that it names.
-
-        Raises:
-            ValueError: Telegram doesn't know a chat that the filter names.
-        """
-        self._client = client
-        builder: Any = copy.copy(book.spec.builder)
-        builder.resolved = False
-        builder.func = None  # the monitor's own business
-        await builder.resolve(client)
-        await _know_state(client, builder)
-        self._routes[book.spec.name] = _Route(book, ref, builder)
+    def attach(self, route: Route, book: MonitorBook, ref: Ref) -> None:
+        """Adds the route of a monitor, or replaces it."""
+        self._lines[book.spec.name] = _Line(route, book, ref)
 
     def detach(self, name: str) -> None:
         """Takes a route away, if it is there."""
-        self._routes.pop(name, None)
+        self._lines.pop(name, None)
+
+    def open(self) -> None:
+        """Routes what was kept, and from now on what comes."""
+        kept, self._kept = self._kept, None
+        for update in kept or ():
+            self.route(update)
 
     def route(self, update: TLObject) -> None:
         """Tells each monitor that the update concerns."""
-        for route in list(self._routes.values()):
+        if self._kept is not None:
+            self._kept.append(update)
+            return
+        for line in list(self._lines.values()):
             try:
-                event = self._event(route.builder, update)
+                event = _event(line.route, update)
             except Exception as error:
-                route.ref.tell(FilterFailed(error))
+                message: Arrived | FilterFailed = FilterFailed(error)
+            else:
+                if event is None:
+                    continue
+                message = Arrived(event)
+            if not line.ref.alive:  # its supervision has stopped it
+                line.book.dropped += 1
                 continue
-            if event is None:
-                continue
-            if route.ref.waiting >= route.book.spec.capacity:
-                route.book.dropped += 1
-            route.ref.tell(Arrived(event))
+            if line.ref.waiting >= line.book.spec.capacity:
+                line.book.dropped += 1
+            line.ref.tell(message)  # what there is no room for becomes a dead letter
 
-    def _event(self, builder: Any, update: Any) -> Any:
-        client = self._client
-        event: Any = builder.build(update, None, client._self_id)
-        if not event:
-            return None
-        common = isinstance(event, EventCommon)
-        if common:
-            event.original_update = update
-            event._entities = update._entities
-            event._set_client(client)
-        elif not isinstance(builder, Raw):
-            event._client = client
-        return event if builder.filter(event) else None
+
+def _event(route: Route, update: Any) -> Any:
+    client, builder = route.client, route.builder
+    event: Any = builder.build(update, None, client._self_id)
+    if not event:
+        return None
+    common: bool = isinstance(event, EventCommon)
+    if common:
+        event.original_update = update
+        event._entities = update._entities
+        event._set_client(client)
+    elif not isinstance(builder, Raw):
+        event._client = client
+    return event if builder.filter(event) else None
 
 
 async def _know_state(client: Any, builder: Any) -> None:

@@ -11,53 +11,54 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 from telethon import TelegramClient
 from telethon.tl.tlobject import TLRequest
 
-from telestage.actors.kernel import (
-    NO_REPLY,
-    Actor,
-    AskTimeout,
-    Directive,
-    Ref,
-    Supervision,
-    handles,
-)
-from telestage.actors.telegram.book import MonitorBook, MonitorSpec, Running, SessionBook
+from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
+from telestage.actors.telegram.asking import AnyOperation, run_operation
+from telestage.actors.telegram.book import MonitorBook, Running, SessionBook
+from telestage.actors.telegram.calls import CallOperation, GaveUp, RegisterMonitor, RemoveMonitor, kind_of, repeatable
 from telestage.actors.telegram.client import SessionClient
-from telestage.actors.telegram.errors import FloodParked, OperationTimeout, PermitTimeout, SessionDead
-from telestage.actors.telegram.failures import flood_seconds, terminal_reason
+from telestage.actors.telegram.connection import Connection, ConnectionLost, Overdue
+from telestage.actors.telegram.errors import (
+    FloodParked,
+    OperationCancelled,
+    OperationTimeout,
+    ReplyLost,
+    SessionDead,
+)
+from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
 from telestage.actors.telegram.limits import CONNECTING, Limits
 from telestage.actors.telegram.monitor import MonitorActor
+from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
-from telestage.actors.telegram.router import Router
-from telestage.actors.telegram.scope import Turn, housekeeping, in_turn
+from telestage.actors.telegram.router import Route, Router, find_route
+from telestage.actors.telegram.scope import Turn, in_turn
 from telestage.messages import (
     FloodSeen,
     Kind,
     Operation,
-    PermitGranted,
-    PermitRequest,
     PermitReturned,
     SendMessage,
     SessionChanged,
     SessionState,
 )
 
-__all__ = ["CallOperation", "Credentials", "RegisterMonitor", "RemoveMonitor", "SessionActor", "Settle"]
+__all__ = ["Credentials", "SessionActor"]
 
 _log = logging.getLogger("telestage.session")
 
 _CONNECT_PRIORITY = 1000  # before any operation: without a connection there are none
-_CONNECT_SECONDS = 60.0
-_DISCONNECT_SECONDS = 3.0
+_RESISTS_SECONDS = 1.0  # how long an operation that is over may take to end; then its session is made anew
+_DROP_SECONDS = 5.0
+
+Work = Callable[[TelegramClient], Awaitable[object]]
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -70,42 +71,11 @@ class Credentials(msgspec.Struct, frozen=True):
         return f"Credentials(api_id={self.api_id}, api_hash=...)"
 
 
-class CallOperation(msgspec.Struct, frozen=True, kw_only=True):
-    """An operation that is any call of the client. It can't travel: it carries a function."""
-
-    kind: Kind
-    function: Callable[[TelegramClient], Awaitable[object]]
-    what: str
-    priority: int
-    timeout: float
-    queue_timeout: float
-    queued_at: float
-    correlation_id: str
-
-
-class RegisterMonitor(msgspec.Struct, frozen=True):
-    """Start a monitor, or replace the one of that name. Carried by a `CallOperation`-like turn."""
-
-    spec: MonitorSpec
-    correlation_id: str
-    timeout: float
-
-
-class RemoveMonitor(msgspec.Struct, frozen=True):
-    """Stop a monitor within 5 s, whatever its handler is doing. Answered by whether there was one."""
-
-    name: str
-
-
-class Settle(msgspec.Struct, frozen=True):
-    """Answered when the session is ready, that is, in any turn of its mailbox."""
-
-
 class _Disconnected(msgspec.Struct, frozen=True):
     """The client has given up its connection."""
 
-    client: Any
-    error: BaseException | None
+    connection: Connection
+    error: BaseException
 
 
 class _Reconnected(msgspec.Struct, frozen=True):
@@ -117,7 +87,7 @@ class SessionActor(Actor):
 
     ask_rank = 1
     keep_children = True  # monitors and their events outlive a reconnect of their session
-    start_timeout = 2 * _CONNECT_SECONDS
+    start_timeout = 180.0  # connecting and its permit have deadlines of their own
     supervision = Supervision(exceeded=Directive.STOP)  # a monitor that fails for ever ends alone
 
     def __init__(self, book: SessionBook, manager: Ref, credentials: Credentials, limits: Limits) -> None:
@@ -126,47 +96,41 @@ class SessionActor(Actor):
         self._credentials = credentials
         self._limits = limits
         self._router = Router()
-        self._client: SessionClient | None = None
+        self._turn: Turn | None = None
+        self._resisting: asyncio.TimerHandle | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
     async def started(self) -> None:
         """Connects, checks that the session is signed in, and takes its monitors up."""
         book = self._book
-        self._enter(SessionState.CONNECTING)
+        self._enter(SessionState.CONNECTING, book.reason if book.restarts else None)
         operation = f"{book.name}/connect/{book.restarts}"
+        connection = book.connection = Connection(self._new_client(), self._lost)
         try:
-            async with self._permit(operation, CONNECTING, _CONNECT_PRIORITY):
-                self._client = client = self._new_client()
-                with housekeeping():
-                    async with asyncio.timeout(_CONNECT_SECONDS):
-                        await client.connect()
-                        if await client.get_me() is None:
-                            self._die("not signed in: its key is not registered (revoked, or never signed in)")
-                            return
-                client.disconnected.add_done_callback(lambda future: self._lost(client, future))
-                for monitor in list(book.monitors.values()):
-                    await self._attach(client, monitor)
+            async with permit(self, self._manager, book.name, operation, CONNECTING, _CONNECT_PRIORITY, self._limits):
+                await connection.open()
+                async with connection.within(self._limits.timeout(Kind.OTHER)):
+                    for monitor in list(book.monitors.values()):
+                        await self._take_up(connection.client, monitor)
         except Exception as error:
-            reason = terminal_reason(error)
+            reason = sign_in_reason(error) or sign_in_reason(connection.lost or error)
             if reason is None:
-                book.reason = f"{type(error).__name__}: {error}"
                 raise
             self._die(reason)
             return
+        self._router.open()
         self._enter(SessionState.READY)
 
     async def restarting(self, error: BaseException) -> None:
         """Closes the old client, so that its update state is stored for the new one."""
         self._book.restarts += 1
-        self._book.running = None
         self._enter(SessionState.RESTARTING, f"{type(error).__name__}: {error}")
-        await self._disconnect()
+        await self._close()
 
     async def stopped(self) -> None:
         """Disconnects."""
-        self._book.running = None
-        await self._disconnect()
+        await self._close()
         self._book.enter(SessionState.STOPPED, self._book.reason)
 
     # -- operations --------------------------------------------------------------------------------
@@ -176,7 +140,8 @@ class SessionActor(Actor):
         """Runs a request that may have travelled."""
         request = operation.request
         turn = Turn(request.random_id if isinstance(request, SendMessage) else None)
-        return await self._answer(operation, turn, lambda client: perform(request, client), type(request).__name__)
+        what = type(request).__name__
+        return await self._answer(operation, turn, lambda client: perform(request, client), what)
 
     @handles(CallOperation)
     async def call(self, operation: CallOperation) -> object:
@@ -185,47 +150,42 @@ class SessionActor(Actor):
 
     @handles(RegisterMonitor)
     async def register(self, message: RegisterMonitor) -> object:
-        """Starts a monitor in place of any of that name."""
+        """Starts a monitor in place of any of that name; a filter that can't be changes nothing."""
         spec = message.spec
-        book = MonitorBook(spec, self._book.name)
 
         async def attach(client: TelegramClient) -> None:
-            await self._drop(spec.name)
-            await self._attach(client, book)
-            self._book.monitors[spec.name] = book
+            route = await find_route(client, spec)
+            old = self._book.monitors.get(spec.name)
+            book = self._book.monitors[spec.name] = MonitorBook(spec, self._book.name)
+            self._attach(route, book)  # from here on events go to the new one
+            await self._end_monitor(old)
 
-        operation = CallOperation(
-            kind=Kind.MONITORING,
-            function=attach,
-            what=f"monitor {spec.name}",
-            priority=self._limits.priority(Kind.MONITORING),
-            timeout=message.timeout,
-            queue_timeout=self._limits.queue_timeout,
-            queued_at=time.time(),
-            correlation_id=message.correlation_id,
-        )
-        return await self._answer(operation, Turn(), attach, operation.what)
+        return await self._answer(message, Turn(), attach, f"monitor {spec.name}")
 
     @handles(RemoveMonitor)
     async def remove(self, message: RemoveMonitor) -> bool:
         """Stops a monitor; only its own handler goes."""
         known = self._book.monitors.pop(message.name, None)
-        await self._drop(message.name)
+        self._router.detach(message.name)
+        await self._end_monitor(known)
         return known is not None
 
-    @handles(Settle)
-    def settle(self, message: Settle) -> None:
-        """Answers: turns are taken by a ready session only."""
+    @handles(GaveUp)
+    def gave_up(self, message: GaveUp) -> None:
+        """Cleans up after a turn that resisted its cancellation, so that it was left behind."""
+        running = self._book.running
+        if running is not None and running.operation_id == message.correlation_id:
+            self._forget_turn()
+            self._manager.signal(PermitReturned(operation_id=message.correlation_id))
 
     @handles(_Disconnected)
     def disconnected(self, message: _Disconnected) -> None:
         """Ends the session, or fails it so that it is made anew."""
-        if message.client is not self._client:
+        if message.connection is not self._book.connection:
             return
-        error = message.error or ConnectionError("the connection is lost and Telethon gave up reconnecting")
-        reason = terminal_reason(error)
+        reason = terminal_reason(message.error)
         if reason is None:
-            raise error
+            raise ConnectionLost from message.error
         self._die(reason)
 
     @handles(_Reconnected)
@@ -235,87 +195,95 @@ class SessionActor(Actor):
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    async def _answer(
-        self,
-        operation: Operation | CallOperation,
-        turn: Turn,
-        work: Callable[[TelegramClient], Awaitable[object]],
-        what: str,
-    ) -> object:
+    async def _answer(self, operation: AnyOperation, turn: Turn, work: Work, what: str) -> object:
         """Runs one operation and answers it; its errors are the caller's, not the session's."""
-        reply = self.reply_later()
-        try:
-            value = await self._turn(operation, turn, work, what)
-        except Exception as error:
-            reason = terminal_reason(error)
-            if reason is not None:
-                reply.fail(self._die(reason))
-            elif isinstance(error, ConnectionError) and not self._connected():
-                raise  # the caller hears of it at once, the supervisor restarts the session
-            else:
-                reply.fail(error)
-            return NO_REPLY
-        return value
-
-    async def _turn(
-        self,
-        operation: Operation | CallOperation,
-        turn: Turn,
-        work: Callable[[TelegramClient], Awaitable[object]],
-        what: str,
-    ) -> object:
         book = self._book
         kind = operation.kind.value
-        self._check_parked(kind)
-        async with self._permit(operation.correlation_id, kind, operation.priority):
-            client = self._client
-            if client is None:
-                raise ConnectionError("not connected")
-            book.running = Running(kind, operation.correlation_id, what, time.time())
-            limit = asyncio.timeout(operation.timeout)
-            try:
-                with in_turn(turn):
-                    async with limit:
-                        return await work(client)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-                held = time.time() - book.running.since
-                _log.warning(
-                    "%s: %s (%s, operation %s) cancelled after %.1f s, its timeout",
-                    book.name,
-                    what,
-                    kind,
-                    operation.correlation_id,
-                    held,
-                )
-                raise OperationTimeout(book.name, kind, operation.timeout) from None
-            except Exception as error:
-                seconds = flood_seconds(error)
-                if seconds is None:
-                    raise
-                raise self._park(kind, what, seconds) from error
-            finally:
-                book.running = None
-                book.operations += 1
-
-    @contextlib.asynccontextmanager
-    async def _permit(self, operation: str, kind: str, priority: int) -> AsyncIterator[None]:
-        request = PermitRequest(operation_id=operation, session=self._book.name, kind=kind, priority=priority)
+        reply = self.reply_later()
         try:
-            await self.ask(self._manager, request, expecting=PermitGranted, timeout=self._limits.permit_timeout)
-            yield
-        except AskTimeout as error:
-            if error.message is not request:
+            until = book.parked_until(kind)
+            if until is not None:
+                raise FloodParked(book.name, kind, until)
+            async with permit(
+                self, self._manager, book.name, operation.correlation_id, kind, operation.priority, self._limits
+            ):
+                return await self._run(operation, turn, work, what, reply)
+        except ConnectionLost as error:
+            reason = terminal_reason(error.__cause__ or error)
+            if reason is None:
+                reply.fail(ReplyLost(book.name, kind))
+                raise  # the supervisor restarts the session
+            reply.fail(self._die(reason))
+        except Exception as error:
+            reason = terminal_reason(error)
+            reply.fail(error if reason is None else self._die(reason))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
-            raise PermitTimeout(self._book.name, kind, self._limits.permit_timeout) from None
-        finally:  # also when the wait for it was cut short: the manager then forgets the request
-            self._manager.signal(PermitReturned(operation_id=operation))
+            reply.fail(OperationCancelled(book.name, kind))
+        return NO_REPLY
 
-    def _check_parked(self, kind: str) -> None:
-        until = self._book.parked_until(kind)
-        if until is not None:
-            raise FloodParked(self._book.name, kind, until)
+    async def _run(self, operation: AnyOperation, turn: Turn, work: Work, what: str, reply: Reply) -> object:
+        book = self._book
+        kind = operation.kind.value
+        connection = book.connection
+        if connection is None:
+            raise ConnectionLost
+        self._turn = turn
+        book.running = Running(kind, operation.correlation_id, what, time.time())
+        self._resisting = asyncio.get_running_loop().call_later(
+            operation.timeout + _RESISTS_SECONDS, self._resists, operation, what, reply
+        )
+        try:
+            with in_turn(turn):
+                async with connection.within(operation.timeout):
+                    return await work(connection.client)
+        except Overdue:
+            self._log_overdue(operation, what)
+            raise OperationTimeout(book.name, kind, operation.timeout) from None
+        except ConnectionLost:
+            raise
+        except Exception as error:
+            if is_peer_flood(error):
+                raise self._park(kind, what, self._limits.peer_flood) from error
+            seconds = flood_seconds(error)
+            if seconds is not None:
+                raise self._park(kind, what, seconds) from error
+            if not connection.alive and isinstance(error, ConnectionError):
+                raise ConnectionLost from (connection.lost or error)
+            raise
+        finally:
+            if self._turn is turn:  # else it was left behind, and another has taken its place
+                self._forget_turn()
+            book.operations += 1
+
+    def _forget_turn(self) -> None:
+        self._book.running = None
+        if self._turn is not None:
+            self._turn.active = False
+            self._turn = None
+        if self._resisting is not None:
+            self._resisting.cancel()
+            self._resisting = None
+
+    def _resists(self, operation: AnyOperation, what: str, reply: Reply) -> None:
+        """An operation that was cancelled at its timeout goes on: its session does without it."""
+        self._resisting = None
+        self._log_overdue(operation, f"{what}, which resists,")
+        reply.fail(OperationTimeout(self._book.name, operation.kind, operation.timeout))
+        self.ref.kill(f"{what} resists its cancellation")
+
+    def _log_overdue(self, operation: AnyOperation, what: str) -> None:
+        running = self._book.running
+        _log.warning(
+            "%s: %s (%s, operation %s) cancelled after %.1f s, its timeout; it held a permit all the while",
+            self._book.name,
+            what,
+            operation.kind.value,
+            operation.correlation_id,
+            operation.timeout if running is None else time.time() - running.since,
+        )
 
     def _park(self, kind: str, what: str, seconds: float) -> FloodParked:
         book = self._book
@@ -326,40 +294,51 @@ class SessionActor(Actor):
         self._manager.tell(FloodSeen(session=book.name, kind=kind, method=what, until=until))
         return FloodParked(book.name, kind, until)
 
-    async def _attach(self, client: TelegramClient, monitor: MonitorBook) -> None:
-        """Routes events to a monitor, which is started if no earlier instance of this session has done so."""
-        spec = monitor.spec
-        ref = self.children.get(spec.name)
-        if ref is None or not ref.alive:
-            ref = self.spawn(
-                MonitorActor, monitor, name=spec.name, capacity=spec.capacity, supervision=spec.supervision
-            )
-            monitor.ref = ref
+    async def _take_up(self, client: TelegramClient, monitor: MonitorBook) -> None:
+        """Has a monitor go on with this client, or begin."""
+        if monitor.ref is not None and not monitor.ref.alive:
+            return  # its supervision has stopped it: only registering it again starts it again
         with in_turn(Turn()):
-            await self._router.attach(client, monitor, ref)
+            try:
+                route = await find_route(client, monitor.spec)
+            except ValueError:
+                _log.exception("%s: monitor %s can't begin", self._book.name, monitor.spec.name)
+                monitor.failures += 1
+                return
+        self._attach(route, monitor)
 
-    async def _drop(self, name: str) -> None:
-        self._router.detach(name)
-        ref = self.children.get(name)
-        if ref is not None:
-            ref.stop(grace=0.0)
-            await ref.stopped(timeout=5.0)
+    def _attach(self, route: Route, monitor: MonitorBook) -> None:
+        spec = monitor.spec
+        if monitor.ref is None:
+            name = spec.name
+            while name in self.children:  # the one it replaces is about to stop
+                name += "'"
+            monitor.ref = self.spawn(
+                MonitorActor, monitor, name=name, capacity=spec.capacity, supervision=spec.supervision
+            )
+        self._router.attach(route, monitor, monitor.ref)
+
+    async def _end_monitor(self, monitor: MonitorBook | None) -> None:
+        if monitor is not None and monitor.ref is not None:
+            monitor.ref.stop(grace=0.0)
+            await monitor.ref.stopped(timeout=_DROP_SECONDS)
 
     def _new_client(self) -> SessionClient:
         book = self._book
         options: dict[str, Any] = {
-            "flood_sleep_threshold": 0,  # flood waits are ours
-            "raise_last_call_error": True,
             "request_retries": 2,
             "connection_retries": 3,
             "retry_delay": 1,
-            "catch_up": True,
             **book.options,
+            "flood_sleep_threshold": 0,  # flood waits are ours
+            "raise_last_call_error": True,
+            "catch_up": True,
         }
         return SessionClient(
             book.session,
             self._credentials.api_id,
             self._credentials.api_hash,
+            label=book.name,
             rpc_timeout=self._limits.rpc_timeout,
             on_update=self._router.route,
             on_reconnect=lambda: self.ref.signal(_Reconnected()),
@@ -367,53 +346,25 @@ class SessionActor(Actor):
             **options,
         )
 
-    async def _route(self, request: TLRequest) -> object:
+    async def _route(self, requests: Sequence[TLRequest], call: Work) -> object:
         """Makes a call from outside a turn an operation of this session."""
-        requests = request if isinstance(request, list | tuple) else (request,)
-        kind = _kind_of(requests[0])
+        kind = kind_of(requests)
+        operation = CallOperation.of(call, kind, self._limits, what=type(requests[0]).__name__)
 
-        async def call(client: TelegramClient) -> object:
-            return await client(request)
+        async def ref() -> Ref:
+            return self.ref
 
-        operation = CallOperation(
-            kind=kind,
-            function=call,
-            what=type(requests[0]).__name__,
-            priority=self._limits.priority(kind),
-            timeout=self._limits.timeout(kind),
-            queue_timeout=self._limits.queue_timeout,
-            queued_at=time.time(),
-            correlation_id=f"{self._book.name}/{id(request):x}/{time.monotonic_ns():x}",
-        )
-        limits = self._limits
-        patience = limits.queue_timeout + limits.permit_timeout + operation.timeout + 5.0
-        return await self.ref.ask(
-            operation,
-            priority=operation.priority,
-            queue_timeout=operation.queue_timeout,
-            timeout=patience,
-            cancel=True,
-        )
+        return await run_operation(self._book, ref, operation, self._limits, repeatable=repeatable(requests))
 
-    def _lost(self, client: SessionClient, future: asyncio.Future[None]) -> None:
-        error = None if future.cancelled() else future.exception()
-        error = error or client._updates_error
-        if client is self._client and self.ref.alive:
-            self.ref.signal(_Disconnected(client, error))
+    def _lost(self, connection: Connection, error: BaseException) -> None:
+        if self.ref.alive:
+            self.ref.signal(_Disconnected(connection, error))
 
-    def _connected(self) -> bool:
-        return self._client is not None and bool(self._client.is_connected())
-
-    async def _disconnect(self) -> None:
-        client, self._client = self._client, None
-        if client is None:
-            return
-        try:
-            async with asyncio.timeout(_DISCONNECT_SECONDS):
-                with housekeeping():
-                    await cast(Awaitable[None], client.disconnect())  # a coroutine while the loop runs
-        except TimeoutError:
-            _log.warning("%s: disconnecting took longer than %g s", self._book.name, _DISCONNECT_SECONDS)
+    async def _close(self) -> None:
+        self._forget_turn()
+        connection, self._book.connection = self._book.connection, None
+        if connection is not None:
+            await connection.close()
 
     def _die(self, reason: str) -> SessionDead:
         """Ends the session for good (R-X4): what waits, and whatever comes, fails with `SessionDead`."""
@@ -426,15 +377,3 @@ class SessionActor(Actor):
     def _enter(self, state: SessionState, reason: str | None = None) -> None:
         self._book.enter(state, reason)
         self._manager.signal(SessionChanged(session=self._book.name, state=self._book.state, reason=self._book.reason))
-
-
-def _kind_of(request: object) -> Kind:
-    """The kind of operation that a bare request is."""
-    name = type(request).__name__
-    if hasattr(request, "random_id") or name.startswith(
-        ("EditMessage", "DeleteMessages", "SaveFilePart", "SaveBigFile")
-    ):
-        return Kind.SENDING
-    if name.startswith(("GetHistory", "GetParticipants", "Search", "GetMessages", "GetReplies", "GetDialogs")):
-        return Kind.SCRAPING
-    return Kind.OTHER

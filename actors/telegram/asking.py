@@ -1,0 +1,124 @@
+"""How an operation is asked of a session: until it is done, or its deadline has come, or it can't be repeated.
+
+A flood wait that ends before the deadline is waited out here, in the caller's own task, so that the session
+goes on with what isn't parked. A caller that stops waiting cancels its operation, queued or running (R-Q8).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+from telestage.actors.kernel import ActorKilled, ActorRestarted, ActorStopped, AskTimeout, MailboxFull, Ref
+from telestage.actors.telegram.book import SessionBook
+from telestage.actors.telegram.calls import GaveUp
+from telestage.actors.telegram.errors import FloodParked, OperationTimeout, ReplyLost, SessionDead
+from telestage.actors.telegram.limits import Limits
+from telestage.messages import Kind
+
+__all__ = ["AnyOperation", "run_operation"]
+
+R = TypeVar("R")
+
+_ROOM_SECONDS = 0.05  # between looks whether a full mailbox has room again
+_SLACK = 10.0  # seconds beyond the sum of an operation's own deadlines: they are to come first
+
+
+class AnyOperation(Protocol):
+    """What all operations have: those that travel, calls, and changes of monitors."""
+
+    @property
+    def kind(self) -> Kind:
+        """Of which kind it is."""
+        ...
+
+    @property
+    def priority(self) -> int:
+        """Higher goes first."""
+        ...
+
+    @property
+    def timeout(self) -> float:
+        """Seconds it may run."""
+        ...
+
+    @property
+    def queue_timeout(self) -> float:
+        """Seconds it may wait to be begun."""
+        ...
+
+    @property
+    def correlation_id(self) -> str:
+        """What it is known by."""
+        ...
+
+
+async def run_operation(
+    book: SessionBook,
+    ref: Callable[[], Awaitable[Ref]],
+    operation: AnyOperation,
+    limits: Limits,
+    *,
+    repeatable: bool,
+    expecting: type[R] | None = None,
+) -> Any:
+    """Has the session do it and returns the answer.
+
+    It ends at the latest when the operation's time in the queue, for its permit and to run have passed.
+
+    Args:
+        ref: Gives the session's ref, waiting for it if the session is about to be started.
+        repeatable: Whether it may be asked for again when the session was restarted while it ran.
+
+    Raises:
+        ReplyLost: The session was restarted while it ran, and it isn't repeatable or the deadline has come.
+        FloodParked: A flood wait ends after the deadline.
+        OperationTimeout: The deadline has come after repetitions.
+        SessionDead: The session has ended.
+        Exception: Whatever the operation raised.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up = clock() + operation.queue_timeout + operation.timeout
+    admitted = False
+    while True:
+        left = give_up - clock()
+        session = await ref()
+        try:
+            return await session.ask(
+                operation,
+                expecting=object if expecting is None else expecting,
+                priority=operation.priority,
+                queue_timeout=min(operation.queue_timeout, left),
+                timeout=left + limits.permit_timeout + _SLACK,
+                cancel=True,
+            )
+        except FloodParked as parked:
+            wait = max(0.0, parked.until - time.time())
+            if clock() + wait >= give_up:
+                raise
+            admitted = True
+            await asyncio.sleep(wait)
+        except MailboxFull:
+            # one that was taken in before isn't refused when all that a flood wait held up come back at once
+            if not admitted or clock() + _ROOM_SECONDS >= give_up:
+                raise
+            await asyncio.sleep(_ROOM_SECONDS)
+        except (ActorRestarted, ActorKilled, ReplyLost) as error:
+            if not repeatable or clock() >= give_up:
+                raise ReplyLost(book.name, operation.kind) from error
+            admitted = True
+        except ActorStopped as error:
+            raise SessionDead(book.name, book.reason or "stopped") from error
+        except asyncio.CancelledError:
+            _give_up(session, operation)
+            raise
+        except AskTimeout as error:
+            _give_up(session, operation)
+            raise OperationTimeout(book.name, operation.kind, operation.timeout) from error
+
+
+def _give_up(session: Ref, operation: AnyOperation) -> None:
+    if session.alive:  # it takes the permit back from an operation that resists its cancellation
+        session.signal(GaveUp(operation.correlation_id))

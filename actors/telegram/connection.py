@@ -1,0 +1,152 @@
+"""One client of a session, from its connect to its disconnect.
+
+Invariant: nobody waits for an answer that can't come any more. Telethon leaves calls hanging that were made
+while it tried, in vain, to reconnect; whoever waits here is told as soon as the client has given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, cast
+
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
+
+from telestage.actors.kernel import TaskDetails
+from telestage.actors.telegram.client import SessionClient
+from telestage.actors.telegram.scope import housekeeping
+
+__all__ = ["Connection", "ConnectionLost", "Overdue"]
+
+_log = logging.getLogger("telestage.session")
+
+_CONNECT_SECONDS = 60.0
+_DISCONNECT_SECONDS = 3.0
+
+
+class ConnectionLost(ConnectionError):
+    """The client has given up its connection; `__cause__` is what it told, if anything."""
+
+    def __init__(self) -> None:
+        super().__init__("the connection is lost and Telethon gave up reconnecting")
+
+
+class Overdue(TimeoutError):
+    """The seconds given to `Connection.within` have passed."""
+
+
+class Connection:
+    """The connection of one client.
+
+    Args:
+        client: Not connected yet.
+        on_lost: Is told once if the client gives up by itself, with the reason.
+    """
+
+    def __init__(self, client: SessionClient, on_lost: Callable[[Connection, BaseException], None]) -> None:
+        self.client = client
+        self.lost: BaseException | None = None
+        self._on_lost = on_lost
+        self._limits: set[asyncio.Timeout] = set()
+        self._closing = False
+        self.since = time.time()
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls can be made; also while Telethon reconnects."""
+        return self.lost is None and not self._closing and bool(self.client.is_connected())
+
+    async def open(self) -> None:
+        """Connects, and makes sure that Telegram knows the user.
+
+        Raises:
+            telethon.errors.RPCError: Telegram won't have the session, or not now.
+            OSError: There is no connection.
+        """
+        client: Any = self.client
+        with housekeeping():
+            async with asyncio.timeout(_CONNECT_SECONDS):
+                await client.connect()
+            client.disconnected.add_done_callback(self._gave_up)
+            async with self.within(_CONNECT_SECONDS):
+                # not client.get_me: it doesn't tell why there is none
+                (me,) = await client(GetUsersRequest([InputUserSelf()]))
+                if not client._self_id:
+                    client._mb_entity_cache.set_self_user(me.id, me.bot, me.access_hash)
+
+    async def close(self) -> None:
+        """Disconnects, and stores the update state in the session."""
+        self._closing = True
+        try:
+            async with asyncio.timeout(_DISCONNECT_SECONDS):
+                with housekeeping():
+                    await cast(Awaitable[None], self.client.disconnect())  # a coroutine while the loop runs
+        except TimeoutError:
+            _log.warning("%s: disconnecting took longer than %g s", self.client.label, _DISCONNECT_SECONDS)
+
+    @contextlib.asynccontextmanager
+    async def within(self, seconds: float) -> AsyncIterator[None]:
+        """Runs the block for up to `seconds`, and no longer than there is a connection.
+
+        Raises:
+            Overdue: The seconds have passed.
+            ConnectionLost: The client has given up.
+        """
+        limit = asyncio.timeout(seconds)
+        try:
+            async with limit:
+                if not self.alive:
+                    raise self._loss()
+                self._limits.add(limit)
+                yield
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if self.lost is not None:
+                raise self._loss() from self.lost
+            raise Overdue from None
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            # Telethon cancels what waits for an answer as it disconnects; that cancels nobody's task
+            if self.alive or (task is not None and task.cancelling()):
+                raise
+            raise self._loss() from error
+        finally:
+            self._limits.discard(limit)
+
+    def tasks(self, owner: str) -> Iterator[TaskDetails]:
+        """The tasks that Telethon runs for this client now (R-T1)."""
+        client: Any = self.client
+        sender = client._sender
+        connection = getattr(sender, "_connection", None)
+        running = {
+            "updates": client._updates_handle,
+            "keepalive": client._keepalive_handle,
+            "send_loop": getattr(sender, "_send_loop_handle", None),
+            "receive_loop": getattr(sender, "_recv_loop_handle", None),
+            "reconnect": getattr(sender, "_reconnect_task", None),
+            "socket_writer": getattr(connection, "_send_task", None),
+            "socket_reader": getattr(connection, "_recv_task", None),
+        }
+        for kind, task in running.items():
+            if task is not None and not task.done():
+                yield TaskDetails(kind, owner, None, self.since, task.get_name())
+
+    def _loss(self) -> ConnectionLost:
+        lost = ConnectionLost()
+        lost.__cause__ = self.lost
+        return lost
+
+    def _gave_up(self, future: asyncio.Future[None]) -> None:
+        error = None if future.cancelled() else future.exception()
+        if self._closing or self.lost is not None:
+            return
+        self.lost = error or self.client.updates_error or ConnectionLost()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(0.0)  # that is, now
+        self._on_lost(self, self.lost)
