@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from telestage.testing.loopback.record import Call, Delivery
     from telestage.testing.loopback.server import LoopbackStatus, LoopbackTelegram
     from telestage.testing.loopback.state import LoopbackChannel, LoopbackUser
+    from telestage.testing.remote import LoopbackProcess, RemoteFaults
 
 __all__ = [
     "BadArgument",
@@ -24,27 +25,30 @@ __all__ = [
     "Faults",
     "LoopbackChannel",
     "LoopbackError",
+    "LoopbackProcess",
     "LoopbackStatus",
     "LoopbackTelegram",
     "LoopbackUser",
     "NotRunning",
+    "RemoteFaults",
     "UnknownMethod",
     "UnknownPeer",
     "trust",
 ]
 
 _HOMES = {
-    "errors": ("BadArgument", "LoopbackError", "NotRunning", "UnknownMethod", "UnknownPeer"),
-    "faults": ("Faults",),
-    "keys": ("trust",),
-    "record": ("Call", "Delivery"),
-    "server": ("LoopbackStatus", "LoopbackTelegram"),
-    "state": ("LoopbackChannel", "LoopbackUser"),
+    "loopback.errors": ("BadArgument", "LoopbackError", "NotRunning", "UnknownMethod", "UnknownPeer"),
+    "loopback.faults": ("Faults",),
+    "loopback.keys": ("trust",),
+    "loopback.record": ("Call", "Delivery"),
+    "loopback.server": ("LoopbackStatus", "LoopbackTelegram"),
+    "loopback.state": ("LoopbackChannel", "LoopbackUser"),
+    "remote": ("LoopbackProcess", "RemoteFaults"),
 }
 
 
 def __getattr__(name: str) -> object:
     for module, names in _HOMES.items():
         if name in names:
-            return getattr(importlib.import_module(f"telestage.testing.loopback.{module}"), name)
+            return getattr(importlib.import_module(f"telestage.testing.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

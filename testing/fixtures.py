@@ -3,8 +3,8 @@
 The plugin loads it where pytest-asyncio is active.
 """
 
-from collections.abc import AsyncIterator, Awaitable
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import pytest
 import pytest_asyncio
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class ConnectClient(Protocol):
     """What the fixture `telegram_client` gives."""
 
-    def __call__(self, who: "LoopbackUser | Session", **options: object) -> "Awaitable[TelegramClient]":
+    async def __call__(self, who: "LoopbackUser | Session", **options: object) -> "TelegramClient":
         """Connect a client."""
+        ...
 
 
 _Scope = Literal["function", "class", "module", "package", "session"]
@@ -51,18 +52,19 @@ async def telegram_client(telegram: "LoopbackTelegram") -> "AsyncIterator[Connec
     from telethon.sessions.abstract import Session
 
     clients: list[TelegramClient] = []
+    make = cast("Callable[..., TelegramClient]", TelegramClient)
 
     async def connect(who: "LoopbackUser | Session", **options: object) -> TelegramClient:
         session = who if isinstance(who, Session) else who.session
         settings = {"flood_sleep_threshold": 0, "retry_delay": 0.02, "connection_retries": 100, **options}
-        client = TelegramClient(session, 1, "hash", **settings)
+        client = make(session, 1, "hash", **settings)
         clients.append(client)
         await client.connect()
         return client
 
     yield connect
     for client in clients:
-        await client.disconnect()
+        await cast("Awaitable[None]", client.disconnect())  # in a running loop it is always awaitable
 
 
 def add_loop_check(item: pytest.Item) -> None:

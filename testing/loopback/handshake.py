@@ -1,7 +1,7 @@
 """The Diffie-Hellman handshake that gives a new client its authorization key.
 
-Three questions in fixed order, the first of which may be asked anew; anything else is a `ProtocolViolation`, and the connection
-that carried it is closed. (https://core.telegram.org/mtproto/auth_key)
+Three questions in fixed order, the first of which may be asked anew; anything else is a `ProtocolViolation`, and
+the connection that carried it is closed. (https://core.telegram.org/mtproto/auth_key)
 """
 
 import os

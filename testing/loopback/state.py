@@ -206,7 +206,7 @@ class State:
             phone=digits,
             first_name=first_name or username or "User",
             access_hash=secrets.randbits(62) + 1,
-            _session=self._session_string(device),
+            _session=session_string(self.host, self.port, device.key),
         )
         state = UserState(user)
         self.users[user.id] = state
@@ -280,7 +280,7 @@ class State:
 
     def session_of(self, device: Device | None) -> StringSession:
         """A session for `device`, or one without a key, that leads to this server."""
-        return StringSession(self._session_string(device))
+        return StringSession(session_string(self.host, self.port, device.key if device is not None else None))
 
     def user(self, user: LoopbackUser) -> UserState:
         """The state behind `user`.
@@ -304,13 +304,6 @@ class State:
             raise UnknownPeer(f"{channel!r} is no channel of this server; make one with add_channel")
         return state
 
-    def _session_string(self, device: Device | None) -> str:
-        """A session as Telethon writes it down; 256 zero bytes are no key."""
-        address = ipaddress.ip_address(self.host).packed
-        key = device.key if device is not None else bytes(256)
-        packed = struct.pack(f">B{len(address)}sH256s", DC, address, self.port, key)
-        return "1" + base64.urlsafe_b64encode(packed).decode("ascii")
-
     def _check_username(self, username: str | None) -> None:
         if username is None:
             return
@@ -320,6 +313,13 @@ class State:
             )
         if username.lower() in self.usernames:
             raise BadArgument(f"the username {username!r} is taken")
+
+
+def session_string(host: str, port: int, key: bytes | None) -> str:
+    """A session as Telethon writes it down; 256 zero bytes are no key."""
+    address = ipaddress.ip_address(host).packed
+    packed = struct.pack(f">B{len(address)}sH256s", DC, address, port, key if key is not None else bytes(256))
+    return "1" + base64.urlsafe_b64encode(packed).decode("ascii")
 
 
 def checked_phone(phone: str) -> str:

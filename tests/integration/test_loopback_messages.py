@@ -39,7 +39,7 @@ async def test_a_message_to_oneself_is_saved_once(people) -> None:
 
 
 async def test_a_reply_names_what_it_answers_by_each_sides_own_id(telegram, people) -> None:
-    (alice, bob, _), (from_alice, from_bob, _), group = people
+    (_alice, bob, _), (from_alice, from_bob, _), _group = people
     telegram.post(bob, "moves the ids of Bob's box on")
     first = await from_alice.send_message("bob", "question")
     (question,) = await from_bob.get_messages("alice", limit=1)
@@ -53,7 +53,7 @@ async def test_a_reply_names_what_it_answers_by_each_sides_own_id(telegram, peop
 
 
 async def test_a_mention_is_seen_without_the_senders_access_hash(telegram, people) -> None:
-    (alice, bob, _), (from_alice, from_bob, _), _ = people
+    (_alice, bob, _), (from_alice, from_bob, _), _ = people
     await from_alice.get_entity("bob")
     await from_alice.send_message("group", f"hi [you](tg://user?id={bob.id})")
     (message,) = await from_bob.get_messages("group", limit=1)
@@ -62,7 +62,7 @@ async def test_a_mention_is_seen_without_the_senders_access_hash(telegram, peopl
 
 async def test_a_repeated_random_id_gives_the_first_message_again(telegram, people) -> None:
     """R-X5: sending again with the same random_id delivers nothing twice, from any device."""
-    (alice, bob, _), (client, from_bob, _), group = people
+    (_alice, _bob, _), (client, from_bob, _), group = people
     peer = await client.get_input_entity("group")
     request = functions.messages.SendMessageRequest(peer, "once", random_id=77)
     first, second = await client(request), await client(request)
@@ -80,7 +80,7 @@ async def test_a_repeated_random_id_gives_the_first_message_again(telegram, peop
 
 
 async def test_a_group_is_written_by_members_and_a_channel_by_its_creator(telegram, people, telegram_client) -> None:
-    (alice, bob, eve), (from_alice, from_bob, from_eve), _ = people
+    (alice, bob, _eve), (from_alice, from_bob, from_eve), _ = people
     news = telegram.add_channel("news", [bob], creator=alice)
     with pytest.raises(errors.ChatWriteForbiddenError):
         await from_eve.send_message("group", "let me in")
@@ -94,7 +94,7 @@ async def test_a_group_is_written_by_members_and_a_channel_by_its_creator(telegr
 
 
 async def test_a_wrong_access_hash_is_refused(telegram, people) -> None:
-    (alice, bob, _), (client, *_), group = people
+    (_alice, bob, _), (client, *_), group = people
     for wrong, error in (
         (types.InputPeerUser(bob.id, bob.access_hash + 1), errors.PeerIdInvalidError),
         (types.InputPeerUser(1, 0), errors.PeerIdInvalidError),
@@ -165,7 +165,7 @@ async def test_in_a_group_only_authors_and_the_creator_delete(telegram, people, 
 
 
 async def test_forwarding_copies_a_message_and_names_its_origin(telegram, people) -> None:
-    (alice, bob, _), (from_alice, from_bob, _), group = people
+    (alice, _bob, _), (from_alice, from_bob, _), _group = people
     news = telegram.add_channel("news")
     telegram.post(news, "headline")
     post = (await from_alice.get_messages("news", limit=1))[0]
@@ -184,7 +184,7 @@ async def test_forwarding_copies_a_message_and_names_its_origin(telegram, people
 
 
 async def test_reading_counts_down_and_is_remembered(telegram, people) -> None:
-    (alice, bob, _), (from_alice, from_bob, _), group = people
+    (alice, bob, _), (_from_alice, from_bob, _), group = people
     for number in range(5):
         telegram.post(bob, f"to bob {number}", sender=alice)
         telegram.post(group, f"to all {number}", sender=alice)
@@ -227,7 +227,7 @@ async def test_an_unknown_method_is_refused_at_once_and_logged(people, caplog) -
 
 
 async def test_users_and_channels_are_looked_up(telegram, people) -> None:
-    (alice, bob, _), (client, *_), group = people
+    (_alice, bob, _), (client, *_), group = people
     found = await client.get_entity("@Bob")
     assert (found.id, found.access_hash, found.phone, found.is_self) == (bob.id, bob.access_hash, None, False)
     chat = await client.get_entity("group")
@@ -243,7 +243,7 @@ async def test_users_and_channels_are_looked_up(telegram, people) -> None:
 
 
 async def test_joining_and_leaving_decide_who_is_a_member(telegram, people) -> None:
-    (_, _, eve), (_, from_bob, from_eve), group = people
+    (_, _, eve), (_, from_bob, from_eve), _group = people
     await from_eve(functions.channels.JoinChannelRequest("group"))
     with pytest.raises(errors.UserAlreadyParticipantError):
         await from_eve(functions.channels.JoinChannelRequest("group"))
@@ -257,7 +257,7 @@ async def test_joining_and_leaving_decide_who_is_a_member(telegram, people) -> N
 
 
 async def test_posting_from_the_server_checks_its_arguments(telegram, people) -> None:
-    (alice, bob, eve), _, group = people
+    (alice, bob, _eve), _, group = people
     with pytest.raises(BadArgument, match="empty"):
         telegram.post(group, "")
     with pytest.raises(BadArgument, match="to="):
