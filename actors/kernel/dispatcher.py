@@ -171,6 +171,7 @@ class Dispatcher:
         """A handler raised what ends the program: its actor has failed, and the worker is done for."""
         cell, worker.cell = worker.cell, None
         worker.task.cancel()
+        worker.task.add_done_callback(_looked_at)
         if cell is not None and not worker.abandoned:
             item, cell.current = cell.current, None
             cell.worker = None
@@ -380,3 +381,9 @@ class Dispatcher:
                 item.fail(ActorStopped(cell.path))
         else:
             cell.failed(item, ActorKilled(cell.path, "what its handler waited for was cancelled"))
+
+
+def _looked_at(task: asyncio.Task[object]) -> None:
+    """The error has gone its way already: asyncio needn't report it as never retrieved."""
+    if not task.cancelled():
+        task.exception()

@@ -27,6 +27,7 @@ class Family:
         "backoff",
         "cause",
         "children",
+        "deadline",
         "draining",
         "escalated",
         "grace",
@@ -57,6 +58,7 @@ class Family:
         self.stop_error: Exception | None = None
         self.stop_waiters: list[asyncio.Future[None]] = []
         self.grace: asyncio.TimerHandle | None = None
+        self.deadline = 0.0  # when the grace is over, in loop time
         self.draining = False
         self.stopping = False  # past the point where the grace counts
 

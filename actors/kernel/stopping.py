@@ -49,12 +49,14 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         cell.limit = 0
         kin.stop_error = error
         kin.draining = drain and not cell.restart_due  # nothing is restarted for the sake of a drain
-        kin.grace = loop.call_later(grace, cell.out_of_grace)
+        kin.deadline = loop.time() + grace
+        kin.grace = loop.call_at(kin.deadline, cell.out_of_grace)
         cell.make_room()
     elif not kin.stopping and kin.grace is not None:
         kin.draining = kin.draining and drain
+        kin.deadline = min(kin.deadline, loop.time() + grace)
         kin.grace.cancel()
-        kin.grace = loop.call_at(min(kin.grace.when(), loop.time() + grace), cell.out_of_grace)
+        kin.grace = loop.call_at(kin.deadline, cell.out_of_grace)
     cell.signalled = True
     if kin.draining:
         cell.schedule()
@@ -84,9 +86,7 @@ async def end(cell: Cell) -> None:
     kin = cell.kin
     if kin.stopping:
         return
-    grace = 0.0
-    if kin.grace is not None:
-        grace = max(0.0, kin.grace.when() - cell.dispatcher.loop.time())
+    grace = max(0.0, kin.deadline - cell.dispatcher.loop.time())
     kin.stopping = True
     try:
         await stop_children(cell, grace)

@@ -20,7 +20,7 @@ __all__ = ["Timer"]
 class Timer:
     """One message due later, once or at an interval. Made by `Actor.after` and `Actor.every`."""
 
-    __slots__ = ("_cell", "_handle", "_interval", "_message", "_priority")
+    __slots__ = ("_cell", "_handle", "_interval", "_message", "_priority", "_when")
 
     def __init__(self, cell: Cell, delay: float, interval: float | None, message: object, priority: int) -> None:
         if not 0 <= delay < math.inf or interval == 0:
@@ -33,7 +33,9 @@ class Timer:
         if cell.final:  # a task that outlived its actor: nothing may be left running for it
             cell.tell(message, priority=priority)
         else:
-            self._handle = cell.dispatcher.loop.call_later(delay, self._due)
+            loop = cell.dispatcher.loop
+            self._when = loop.time() + delay
+            self._handle = loop.call_at(self._when, self._due)
             cell.kin.timers.add(self)
 
     @property
@@ -49,13 +51,13 @@ class Timer:
             self._cell.kin.timers.discard(self)
 
     def _due(self) -> None:
-        handle = self._handle
-        if handle is None:
+        if self._handle is None:
             return
         if self._interval is None:
             self._handle = None
             self._cell.kin.timers.discard(self)
         else:  # from when it was due, not from now: the rate doesn't drift
             loop = self._cell.dispatcher.loop
-            self._handle = loop.call_at(max(handle.when() + self._interval, loop.time()), self._due)
+            self._when = max(self._when + self._interval, loop.time())
+            self._handle = loop.call_at(self._when, self._due)
         self._cell.tell(self._message, priority=self._priority)
