@@ -356,7 +356,7 @@ class Dispatcher:
             cell.failed(None, reason)  # the handler swallowed its cancellation and ended well
         if cell.final:
             return
-        waiting = bool(cell.waiting)
+        waiting = bool(cell.held())
         if cell.wants_turn(waiting):
             self.ready.append(cell)
         elif waiting:

@@ -72,7 +72,7 @@ class Mailbox(Ref):
 
     @property
     def waiting(self) -> int:
-        return self._held() - self.stale
+        return self.held() - self.stale
 
     async def send(
         self,
@@ -108,10 +108,10 @@ class Mailbox(Ref):
         """Takes the message in by the slow path, or says why not."""
         if self.closed:
             return self.gone()
-        if self._held() >= self.capacity:
+        if self.held() >= self.capacity:
             if self.stale:
                 self._purge()
-            if self._held() >= self.capacity:
+            if self.held() >= self.capacity:
                 return MailboxFull(self.path, self.capacity, bare(message))
         if priority and self.lanes is None:
             self._use_lanes()
@@ -157,7 +157,8 @@ class Mailbox(Ref):
 
     # -- parts ------------------------------------------------------------------------------------
 
-    def _held(self) -> int:
+    def held(self) -> int:
+        """How many places are taken, those of abandoned asks included."""
         if self.lanes is not None:
             return len(self.lanes)
         return (len(self.inbox) if self.inbox else 0) + self._left_of_batch()
