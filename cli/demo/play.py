@@ -185,7 +185,7 @@ class Play:
             history_scraped=len(self._history),
             members_scraped=len(self._members),
             events_expected=self.plan.events,
-            events_handled=sum(monitor.handled for monitor in status.monitors),
+            events_handled=sum(monitor.handled + monitor.failures for monitor in status.monitors),
             handler_failures=sum(monitor.failures for monitor in status.monitors),
             monitor_restarts=sum(monitor.restarts for monitor in status.monitors),
             session_restarts=sum(session.restarts for session in status.sessions),

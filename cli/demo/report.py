@@ -75,7 +75,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     events_expected: int
     """Posts on watched channels, times the monitors that watch each."""
     events_handled: int
-    """Events that handlers were given."""
+    """Events that handlers were given, those that made them fail included."""
     handler_failures: int
     """Times a handler raised."""
     monitor_restarts: int
