@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import stat
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +21,7 @@ from telestage.cli.fleetfile import MonitorTable, ServerTable, SessionTable
 from telestage.cli.handlers import handler_at
 from telestage.cli.loading import LoadedFile
 
-__all__ = ["BuiltFleet", "trusted"]
+__all__ = ["BuiltFleet", "trust_server"]
 
 _log = logging.getLogger("telestage.cli")
 
@@ -50,7 +50,8 @@ class BuiltFleet:
                 opened = _opened(session, where, loaded)
                 cleanup.callback(opened.close)
                 self._add(session, opened, keys, index)
-            cleanup.enter_context(_trusting(table.server, loaded))
+            if table.server is not None:
+                _trust(table.server, loaded, cleanup)
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -87,24 +88,23 @@ class BuiltFleet:
         self.fleet.on(event, sessions=table.sessions, name=name, supervision=supervision)(handler)
 
 
-def trusted(public_key: Path | None) -> AbstractContextManager[None]:
-    """Inside it, clients trust a loopback server's key: that of the PEM file, or the one they all have.
+def trust_server(public_key: Path | None, cleanup: ExitStack) -> None:
+    """Until `cleanup` closes, clients trust a loopback server's key: that of the PEM file, or the one they all have.
 
     Raises:
         OSError: The file can't be read.
-        telestage.testing.BadArgument: It holds no such key.
+        ValueError: It holds no such key.
     """
     from telestage.testing import LoopbackTelegram, trust
 
-    return trust(LoopbackTelegram().public_key if public_key is None else public_key.read_text(encoding="utf-8"))
+    pem = LoopbackTelegram().public_key if public_key is None else public_key.read_text(encoding="utf-8")
+    cleanup.enter_context(trust(pem))
 
 
-def _trusting(server: ServerTable | None, loaded: LoadedFile) -> AbstractContextManager[None]:
-    if server is None:
-        return nullcontext()
+def _trust(server: ServerTable, loaded: LoadedFile, cleanup: ExitStack) -> None:
     where = "server.public_key"
     try:
-        return trusted(None if server.public_key is None else loaded.folder / server.public_key)
+        trust_server(None if server.public_key is None else loaded.folder / server.public_key, cleanup)
     except OSError as error:
         raise loaded.wrong(where, f"can't be read: {error.strerror}") from None
     except ValueError:
@@ -137,7 +137,8 @@ def _read(path: Path, where: str, loaded: LoadedFile) -> str:
         raise loaded.wrong(where, f"can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise loaded.wrong(where, "holds no session string") from None
-    loaded.redactor.learn(text, f"<{where}>")
+    for redactor in (loaded.redactor, loaded.secrets):
+        redactor.learn(text, f"<{where}>")
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         _log.warning("%s: %s can be read by others; chmod 600 it", loaded.path, where)
     return text

@@ -29,7 +29,7 @@ def check_file(path: Path, level: int, *, json: bool) -> None:
         FleetFileError: Something is wrong with it.
     """
     loaded = load(path, os.environ)
-    with logging_to(None, level, loaded.redactor), BuiltFleet(loaded):
+    with logging_to(None, level, loaded.secrets), BuiltFleet(loaded):
         sessions, monitors = len(loaded.fleet.sessions), len(loaded.fleet.monitors)
     if json:
         print(msgspec.json.encode({"ok": True, "sessions": sessions, "monitors": monitors}).decode())
@@ -53,7 +53,7 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
         reporter = LiveReporter(console)
     else:
         reporter = PlainReporter()
-    with logging_to(LogHandler(reporter), level, loaded.redactor), BuiltFleet(loaded) as built:
+    with logging_to(LogHandler(reporter), level, loaded.secrets), BuiltFleet(loaded) as built:
         table = loaded.fleet
         asyncio.run(
             run_fleet(

@@ -33,11 +33,10 @@ class UsageError(CommandError):
 class FleetFileError(UsageError):
     """A fleet file is wrong at `where`, such as `sessions[2].name`; `problem` says how, and what would be right.
 
-    `redactor` is whoever knows the secrets of the file.
+    `redactor` knows the secrets of the file, and whatever else came out of the environment.
     """
 
     def __init__(self, file: str, where: str, problem: str, redactor: Redactor) -> None:
-        problem = redactor.redact(problem)
         super().__init__(f"{file}: {where}: {problem}" if where else f"{file}: {problem}")
         self.file = file
         self.where = where

@@ -31,6 +31,9 @@ class LoadedFile(msgspec.Struct, frozen=True):
     path: Path
     fleet: FleetFile
     redactor: Redactor
+    """Knows the secrets, and whatever came out of the environment: for errors."""
+    secrets: Redactor
+    """Knows the secrets: for the log, where a name or a chat out of the environment is no secret."""
 
     def __repr__(self) -> str:
         return f"LoadedFile({str(self.path)!r}, <{len(self.fleet.sessions)} sessions>)"
@@ -41,8 +44,8 @@ class LoadedFile(msgspec.Struct, frozen=True):
         return self.path.parent
 
     def wrong(self, where: str, problem: str) -> FleetFileError:
-        """The error for a place of this file."""
-        return FleetFileError(str(self.path), where, problem, self.redactor)
+        """The error for a place of this file; what a problem quotes may hold anything."""
+        return FleetFileError(str(self.path), where, self.redactor.redact(problem), self.redactor)
 
 
 def load(path: Path, environ: Mapping[str, str]) -> LoadedFile:
@@ -64,11 +67,20 @@ def load(path: Path, environ: Mapping[str, str]) -> LoadedFile:
     except msgspec.ValidationError as error:
         text = str(error)
     else:
-        loaded = LoadedFile(path, fleet, redactor)
+        loaded = LoadedFile(path, fleet, redactor, _secrets(fleet))
         check(fleet, settled)
         return loaded
     # outside the handler: the library's error is not to be seen, for it may show a value
     raise _refusal(text, schema, settled)
+
+
+def _secrets(fleet: FleetFile) -> Redactor:
+    redactor = Redactor()
+    redactor.learn(fleet.api_hash.reveal(), "<api_hash>")
+    for index, session in enumerate(fleet.sessions):
+        if session.session is not None and not session.session.reveal().endswith(".session"):
+            redactor.learn(session.session.reveal(), f"<sessions[{index}].session>")
+    return redactor
 
 
 def _parsed(path: Path) -> dict[str, object]:

@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
 from telestage.actors import LoginFailed, sign_in
-from telestage.cli.building import trusted
+from telestage.cli.building import trust_server
 from telestage.cli.checking import loopback_host
 from telestage.cli.errors import CommandError, UsageError
 from telestage.cli.prompting import ask
@@ -68,7 +67,9 @@ async def login(request: Login) -> str:
     address = None if request.server is None else _address(request.server)
     if request.public_key is not None and address is None:
         raise UsageError("--public-key is for a loopback server: give --server HOST:PORT too")
-    with _trusting(request, address is not None), contextlib.ExitStack() as cleanup:
+    with contextlib.ExitStack() as cleanup:
+        if address is not None:
+            _trust(request.public_key, cleanup)
         part: Path | None = None
         session: Any = StringSession()  # Telethon's sessions carry no annotations
         if output is not None:
@@ -83,7 +84,7 @@ async def login(request: Login) -> str:
         await _signed_in(request, session)
         if part is None or output is None:
             return str(session.save())
-        if isinstance(session, SQLiteSession):
+        if output.suffix == ".session":
             session.close()
         else:
             part.write_text(f"{session.save()}\n", encoding="ascii")
@@ -168,15 +169,13 @@ def _address(server: str) -> tuple[str, int]:
     return address, int(port)
 
 
-def _trusting(request: Login, loopback: bool) -> AbstractContextManager[None]:
-    if not loopback:
-        return nullcontext()
+def _trust(public_key: Path | None, cleanup: contextlib.ExitStack) -> None:
     try:
-        return trusted(request.public_key)
+        trust_server(public_key, cleanup)
     except OSError as error:
-        raise UsageError(f"--public-key: {request.public_key} can't be read: {error.strerror}") from error
+        raise UsageError(f"--public-key: {public_key} can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise UsageError(f"--public-key: {request.public_key} is no PEM file with a PKCS#1 public key") from error
+        raise UsageError(f"--public-key: {public_key} is no PEM file with a PKCS#1 public key") from error
 
 
 def _private(beside: Path) -> Path:
