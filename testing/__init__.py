@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from telestage.testing.loopback.faults import Faults
     from telestage.testing.loopback.keys import trust
     from telestage.testing.loopback.record import Call, Delivery
-    from telestage.testing.loopback.server import LoopbackStatus, LoopbackTelegram
+    from telestage.testing.loopback.server import LoopbackTelegram
     from telestage.testing.loopback.state import LoopbackChannel, LoopbackUser
+    from telestage.testing.loopback.status import LoopbackStatus
     from telestage.testing.remote import LoopbackProcess, RemoteFaults
 
 __all__ = [
@@ -41,8 +42,9 @@ _HOMES = {
     "loopback.faults": ("Faults",),
     "loopback.keys": ("trust",),
     "loopback.record": ("Call", "Delivery"),
-    "loopback.server": ("LoopbackStatus", "LoopbackTelegram"),
+    "loopback.server": ("LoopbackTelegram",),
     "loopback.state": ("LoopbackChannel", "LoopbackUser"),
+    "loopback.status": ("LoopbackStatus",),
     "remote": ("LoopbackProcess", "RemoteFaults"),
 }
 

@@ -21,8 +21,8 @@ from telestage.testing.loopback import errors
 from telestage.testing.loopback.control import MAX_FRAME, Address
 from telestage.testing.loopback.keys import trust
 from telestage.testing.loopback.record import Delivery
-from telestage.testing.loopback.server import LoopbackStatus
 from telestage.testing.loopback.state import LoopbackChannel, LoopbackUser, session_string
+from telestage.testing.loopback.status import LoopbackStatus
 
 T = TypeVar("T")
 Chat = LoopbackUser | LoopbackChannel

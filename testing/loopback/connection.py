@@ -8,7 +8,7 @@ import asyncio
 import logging
 import struct
 import time
-from typing import Protocol
+from typing import Protocol, cast
 
 from telethon.tl.tlobject import TLRequest
 
@@ -62,8 +62,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._tcp = transport
+        self._tcp = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:

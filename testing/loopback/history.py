@@ -21,9 +21,11 @@ class Message:
     chat: int
     """Marked id of the chat: a user id, or -100… of a channel."""
     sender: int | None
-    """User id; None where the channel itself speaks."""
+    """User id of whom it shows as its writer; None where the channel itself speaks."""
     text: str
     date: datetime
+    author: int | None = None
+    """In a channel: who wrote it, shown or not. To him alone it is outgoing."""
     out: bool = False
     """In a private history: its owner wrote it."""
     entities: list[types.TypeMessageEntity] | None = None

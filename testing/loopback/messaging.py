@@ -2,11 +2,12 @@
 of everybody concerned, and pushes the update that says so.
 
 A channel has one history and one pts for all. Of a private message each side has a copy of its own, with its own
-id and its own pts, as Telegram has it.
+id and its own pts, as Telegram has it. Only `backfill` tells nobody.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from telethon.tl import types
 from telethon.tl.tlobject import TLObject
@@ -36,14 +37,31 @@ class Messaging:
         self._state = state
         self._updates = updates
 
+    def backfill(self, channel: ChannelState, count: int, text: str) -> None:
+        """Give a channel a past that nobody is told of; its pts stays where it is."""
+        senders: Sequence[int | None] = list(channel.members) if channel.channel.megagroup else []
+        moment, step = now(), timedelta(minutes=0 if len(channel.history) else 1)
+        for index in range(count):
+            channel.history.add(
+                Message(
+                    id=channel.next_id,
+                    chat=channel.channel.marked_id,
+                    sender=senders[index % len(senders)] if senders else None,
+                    text=text.format(n=channel.next_id),
+                    date=moment - step * (count - index),
+                )
+            )
+            channel.next_id += 1
+
     def post(
-        self, channel: ChannelState, sender: UserState | None, content: Content, origin: Session | None = None
+        self, channel: ChannelState, author: UserState | None, content: Content, origin: Session | None = None
     ) -> tuple[Message, Event]:
-        """Write into a channel; `sender` None is the channel itself."""
+        """Write into a channel; with no author, and in a broadcast channel, the channel itself speaks."""
         message = Message(
             id=channel.next_id,
             chat=channel.channel.marked_id,
-            sender=sender.id if sender else None,
+            sender=author.id if author and channel.channel.megagroup else None,
+            author=author.id if author else None,
             text=content.text,
             date=now(),
             entities=content.entities,
@@ -52,8 +70,8 @@ class Messaging:
         )
         channel.next_id += 1
         channel.history.add(message)
-        if sender is not None:
-            sender.read[message.chat] = message.id
+        if author is not None:
+            author.read[message.chat] = message.id
         event = channel.log.append("new", (message.id,))
         self._tell_members(channel, event, message, origin)
         return message, event
@@ -199,7 +217,7 @@ class Messaging:
             update = self._updates.of(event, viewer, channel)
             return self._updates.bundle([update] if update is not None else [], viewer, (message,), channel)
 
-        self._updates.to_members(channel, make, {message.sender, channel.creator}, origin)
+        self._updates.to_members(channel, make, {message.author, channel.creator}, origin)
 
 
 def _rewrite(message: Message, content: Content) -> None:

@@ -5,15 +5,17 @@ bound, so that no other program, nor a client's own outgoing connection, takes i
 """
 
 import asyncio
+import ipaddress
 import socket
 import sys
-from collections.abc import Callable
 
 from telestage.testing.loopback.connection import Arrival, Connection
 from telestage.testing.loopback.dispatcher import Dispatcher
+from telestage.testing.loopback.errors import BadArgument
 from telestage.testing.loopback.state import State, UserState
 
 _BACKLOG = 1024
+_ACCEPTING = 3  # turns of the loop after which whatever it had accepted has become a connection
 
 
 class Network:
@@ -55,6 +57,8 @@ class Network:
             await asyncio.gather(self._opening, return_exceptions=True)
         if self._reserved is not None:
             self._reserved.close()
+        for _ in range(_ACCEPTING):
+            await asyncio.sleep(0)
         for connection in list(self.connections):
             connection.cut()
         await self._all_gone.wait()
@@ -112,8 +116,26 @@ class Network:
         self._opening = self._loop.create_task(self._serve(bound), name="loopback telegram: open port")
 
     async def _serve(self, bound: socket.socket) -> None:
-        make: Callable[[], Connection] = lambda: Connection(self._state, self)  # noqa: E731 - a factory per connection
-        self._server = await self._loop.create_server(make, sock=bound, backlog=_BACKLOG)
+        self._server = await self._loop.create_server(self._connection, sock=bound, backlog=_BACKLOG)
+
+    def _connection(self) -> Connection:
+        return Connection(self._state, self)
+
+
+def check_address(host: str, port: int) -> None:
+    """Refuse what is no loopback address, or no port.
+
+    Raises:
+        BadArgument: It is not.
+    """
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise BadArgument(f"a port lies between 0 and 65535, unlike {port!r}")
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise BadArgument(f"{host!r} is no loopback address; this server is not for networks")
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -51,7 +51,7 @@ class Renderer:
 
     def message(self, message: Message, viewer: UserState) -> types.TypeMessage:
         """`message` as `viewer` sees it."""
-        out = message.out or (message.chat < 0 and message.sender == viewer.id)
+        out = message.out or message.author == viewer.id
         if message.chat > 0 or out:
             return _message(message, out=out)
         if message.encoded is None:

@@ -5,11 +5,8 @@ on; all its methods are called there. It has no thread and, but for opening its 
 nothing of it is left.
 """
 
-import ipaddress
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -21,7 +18,7 @@ from telestage.testing.loopback.errors import BadArgument, NotRunning, UnknownPe
 from telestage.testing.loopback.faults import Faults
 from telestage.testing.loopback.history import Message
 from telestage.testing.loopback.messaging import Content, Messaging
-from telestage.testing.loopback.network import Network
+from telestage.testing.loopback.network import Network, check_address
 from telestage.testing.loopback.peers import Peers
 from telestage.testing.loopback.plan import Plan, checked_seconds
 from telestage.testing.loopback.record import Call, Delivery, Record
@@ -42,31 +39,9 @@ from telestage.testing.loopback.state import (
     UserState,
     checked_phone,
 )
-from telestage.testing.loopback.tl import checked_method, now
+from telestage.testing.loopback.status import LoopbackStatus
+from telestage.testing.loopback.tl import checked_method
 from telestage.testing.loopback.updates import Updates
-
-
-@dataclass(frozen=True, slots=True)
-class LoopbackStatus:
-    """How a server is doing."""
-
-    connections: int
-    """TCP connections open now."""
-    sessions: int
-    """MTProto sessions connected now."""
-    users: int
-    calls: int
-    """Calls answered or given up since the start."""
-    deliveries: int
-    """Messages accepted from clients."""
-    repeats: int
-    """Messages sent again with a random_id already known, and not delivered again."""
-    floods: int
-    """FLOOD_WAIT answers given."""
-    early_calls: int
-    """Calls made before the deadline of a flood wait."""
-    disconnects: int
-    """Connections cut by `Faults.disconnect`."""
 
 
 class LoopbackTelegram:
@@ -100,10 +75,7 @@ class LoopbackTelegram:
         difference_page: int = 100,
         difference_limit: int = 10_000,
     ) -> None:
-        if not isinstance(port, int) or not 0 <= port <= 65535:
-            raise BadArgument(f"a port lies between 0 and 65535, unlike {port!r}")
-        if not _is_loopback(host):
-            raise BadArgument(f"{host!r} is no loopback address; this server is not for networks")
+        check_address(host, port)
         if difference_page < 1 or difference_limit < 1:
             raise BadArgument("difference_page and difference_limit are at least 1")
         self.host = host
@@ -276,19 +248,7 @@ class LoopbackTelegram:
             text.format(n=1)
         except (KeyError, IndexError, ValueError) as error:
             raise BadArgument(f"{text!r} is no template; {{n}} is the only field: {error}") from error
-        senders: Sequence[int | None] = list(state.members) if channel.megagroup and state.members else [None]
-        moment, step = now(), timedelta(minutes=0 if len(state.history) else 1)
-        for index in range(count):
-            state.history.add(
-                Message(
-                    id=state.next_id,
-                    chat=channel.marked_id,
-                    sender=senders[index % len(senders)],
-                    text=text.format(n=state.next_id),
-                    date=moment - step * (count - index),
-                )
-            )
-            state.next_id += 1
+        self._messaging.backfill(state, count, text)
 
     def post(
         self,
@@ -434,10 +394,3 @@ def _existing(message: Message | None, message_id: int) -> Message:
     if message is None:
         raise UnknownPeer(f"there is no message {message_id!r} there")
     return message
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -87,9 +87,9 @@ async def test_a_group_is_written_by_members_and_a_channel_by_its_creator(telegr
     with pytest.raises(errors.ChatWriteForbiddenError):
         await from_bob.send_message("news", "not mine")
     post = await from_alice.send_message("news", "official")
-    assert (post.post, post.sender_id) == (True, news.marked_id)
+    assert (post.post, post.sender_id, post.out) == (True, news.marked_id, True)
     (read,) = await from_eve.get_messages("news", limit=1)
-    assert read.text == "official", "everybody may read"
+    assert (read.text, read.out) == ("official", False), "everybody may read"
     assert len(telegram.delivered()) == 1
 
 

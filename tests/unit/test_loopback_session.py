@@ -5,6 +5,7 @@ import gzip
 import struct
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,23 +17,24 @@ from telethon.tl.core import GzipPacked, MessageContainer, RpcResult
 from telethon.tl.tlobject import TLObject
 
 from telestage.testing import LoopbackTelegram
+from telestage.testing.loopback import session
 
 
 class RawClient:
     """A client that sends exactly what it is told, over the intermediate transport."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, telethon_session) -> None:
         self.reader, self.writer = reader, writer
-        self.state = MTProtoState(session.auth_key, loggers=_Loggers())
+        self.state = MTProtoState(telethon_session.auth_key, loggers=_Loggers())
         self.ids: list[int] = []
         self._waiting: list[TLObject] = []
         self._last = 0
 
     @classmethod
-    async def connect(cls, session) -> "RawClient":
-        reader, writer = await asyncio.open_connection(session.server_address, session.port)
+    async def connect(cls, telethon_session) -> "RawClient":
+        reader, writer = await asyncio.open_connection(telethon_session.server_address, telethon_session.port)
         writer.write(b"\xee" * 4)
-        return cls(reader, writer, session)
+        return cls(reader, writer, telethon_session)
 
     def new_id(self) -> int:
         self._last = max(int(time.time() * 2**32) & ~3, self._last + 4)
@@ -156,6 +158,18 @@ async def test_server_ids_grow_and_tell_answers_from_pushes(telegram, alice, raw
     assert raw.ids == sorted(set(raw.ids))
     assert raw.ids[0] % 4 == 1
     assert {id % 4 for id in raw.ids} == {1, 3}
+
+
+async def test_server_ids_grow_while_the_clock_stands_still(telegram, alice, raw, monkeypatch) -> None:
+    await raw.greet()
+    raw.ids.clear()
+    moment = time.time()
+    monkeypatch.setattr(session, "time", SimpleNamespace(time=lambda: moment))
+    for number in range(5):
+        raw.send(GET_ME)
+        telegram.post(alice, f"{number}")
+        await raw.find(RpcResult)
+    assert raw.ids == sorted(set(raw.ids))
 
 
 async def test_a_repeated_call_is_run_once_and_answered_again(telegram, raw) -> None:
@@ -295,22 +309,24 @@ async def test_a_session_lives_on_over_a_new_connection(telegram, alice, raw) ->
 
 
 NONSENSE = {
-    "a container in a container": struct.pack("<IiqiiI", 0x73F1F8DC, 1, 4, 0, 8, 0x73F1F8DC) + bytes(4),
-    "a container of many": struct.pack("<Ii", 0x73F1F8DC, 5000),
-    "a container cut short": struct.pack("<Iiqii", 0x73F1F8DC, 2, 4, 0, 400),
-    "an unknown object": struct.pack("<I", 0x12345678) + bytes(8),
-    "gzip of nothing": struct.pack("<I", 0x3072CFA1) + b"\x04abcd\0\0\0",
-    "a gzip bomb": struct.pack("<I", 0x3072CFA1) + TLObject.serialize_bytes(gzip.compress(bytes(20_000_000))),
-    "gzip in gzip": bytes(GzipPacked(bytes(GzipPacked(GET_ME)))),
+    "a contained message": struct.pack("<IiqiiI", 0x73F1F8DC, 1, 4, 0, 8, 0x73F1F8DC) + bytes(4),
+    "a container of 5000": struct.pack("<Ii", 0x73F1F8DC, 5000),
+    "a contained message of 400": struct.pack("<Iiqii", 0x73F1F8DC, 2, 4, 0, 400),
+    "a container that ends too early": struct.pack("<Iiqii", 0x73F1F8DC, 2, 4, 0, 12) + bytes(functions.PingRequest(1)),
+    "unreadable TL object": struct.pack("<I", 0x12345678) + bytes(8),
+    "cannot be unpacked": struct.pack("<I", 0x3072CFA1) + b"\x04abcd\0\0\0",
+    "cut short, or over": struct.pack("<I", 0x3072CFA1) + TLObject.serialize_bytes(gzip.compress(bytes(20_000_000))),
+    "gzip inside gzip": bytes(GzipPacked(bytes(GzipPacked(GET_ME)))),
 }
 
 
-@pytest.mark.parametrize("what", NONSENSE)
-async def test_nonsense_in_an_envelope_closes_that_connection_and_is_logged(telegram, alice, raw, what, caplog) -> None:
+@pytest.mark.parametrize("says", NONSENSE)
+async def test_nonsense_in_an_envelope_closes_that_connection_and_is_logged(telegram, alice, raw, says, caplog) -> None:
     await raw.greet()
-    raw.send(NONSENSE[what])
+    raw.send(NONSENSE[says])
     assert await raw.ended()
     assert "connection closed" in caplog.text
+    assert says in caplog.text
     assert "Traceback" not in caplog.text
     other = await RawClient.connect(alice.session)
     await other.greet()

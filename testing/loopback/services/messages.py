@@ -125,7 +125,8 @@ class MessagesService:
                 raise RpcRefusal(500, "RANDOM_ID_DUPLICATE")
             return message, known
         if isinstance(chat, ChannelState):
-            message, event = self._messaging.post(chat, _author(chat, sender), content, caller.session)
+            _check_may_write(chat, sender)
+            message, event = self._messaging.post(chat, sender, content, caller.session)
         else:
             message, event = self._messaging.send(sender, chat, content, caller.session)
         sent = sender.sent[random_id] = Sent(message.chat, message.id, event.pts)
@@ -161,15 +162,10 @@ def _find(chat: UserState | ChannelState, viewer: UserState, message_id: int) ->
     return viewer.history(chat.id).get(message_id)
 
 
-def _author(channel: ChannelState, sender: UserState) -> UserState | None:
-    """Who a message by `sender` is from; refuses who may not write."""
-    if channel.channel.megagroup:
-        if sender.id not in channel.members:
-            raise RpcRefusal(403, "CHAT_WRITE_FORBIDDEN")
-        return sender
-    if sender.id != channel.creator:
+def _check_may_write(channel: ChannelState, sender: UserState) -> None:
+    """A group is written by its members, a broadcast channel by its creator."""
+    if sender.id not in (channel.members if channel.channel.megagroup else (channel.creator,)):
         raise RpcRefusal(403, "CHAT_WRITE_FORBIDDEN")
-    return None
 
 
 def _checked_text(text: str) -> str:
