@@ -43,20 +43,23 @@ async def ask(question: str, *, hidden: bool = False, hint: str) -> str:
 async def _line() -> str:
     loop = asyncio.get_running_loop()
     stdin = sys.stdin.fileno()
-    readable = asyncio.Event()
+    complete = asyncio.Event()
     collected = bytearray()
+
+    def read() -> None:
+        # only here is it certain that the read doesn't wait
+        byte = os.read(stdin, 1)  # not two: the rest is the answer to the next question
+        collected.extend(byte)
+        if byte in (b"", b"\n"):
+            loop.remove_reader(stdin)
+            complete.set()
+
     try:
-        loop.add_reader(stdin, readable.set)
+        loop.add_reader(stdin, read)
     except (NotImplementedError, PermissionError):  # Windows; a file
         return sys.stdin.readline()
     try:
-        while not collected.endswith(b"\n"):
-            await readable.wait()
-            readable.clear()  # set again at once while there is more
-            byte = os.read(stdin, 1)  # not two: the rest is the answer to the next question
-            if not byte:
-                break
-            collected += byte
+        await complete.wait()
     finally:
         loop.remove_reader(stdin)
     return collected.decode(sys.stdin.encoding or "utf-8", errors="replace")
