@@ -83,9 +83,10 @@ async def _stop(fleet: Fleet, running: asyncio.Future[Fleet], signals: StopSigna
 
     hurrying = asyncio.ensure_future(hurry())
     try:
+        # in this order: a start that is cancelled stops the fleet itself, and takes its own time for it
+        await fleet.stop(timeout)
         running.cancel()
         await asyncio.wait({running})
-        await fleet.stop(timeout)
     finally:
         hurrying.cancel()
         await asyncio.wait({hurrying})

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from types import TracebackType
+from collections.abc import Callable
+from types import FrameType, TracebackType
 from typing import Self
 
 __all__ = ["StopSignals"]
 
+_Handler = Callable[[int, FrameType | None], object] | int | None
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """Inside the block the running loop handles both signals; afterwards they do what they did by default.
+    """Inside the block the running loop handles both signals; afterwards they do what they did before.
 
     Where the system has no such handlers (Windows), Ctrl-C is a KeyboardInterrupt as ever.
     """
@@ -24,15 +26,16 @@ class StopSignals:
         self.name = ""
         """The first signal's name."""
         self._loop = asyncio.get_running_loop()
-        self._handled: list[signal.Signals] = []
+        self._before: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
+            before = signal.getsignal(number)
             try:
                 self._loop.add_signal_handler(number, self._came, number)
             except NotImplementedError:
                 continue
-            self._handled.append(number)
+            self._before[number] = before
         return self
 
     def __exit__(
@@ -49,5 +52,7 @@ class StopSignals:
             self._release()
 
     def _release(self) -> None:
-        while self._handled:
-            self._loop.remove_signal_handler(self._handled.pop())
+        while self._before:
+            number, before = self._before.popitem()
+            self._loop.remove_signal_handler(number)
+            signal.signal(number, before)
