@@ -56,7 +56,8 @@ async def telegram_client(telegram: "LoopbackTelegram") -> "AsyncIterator[Connec
 
     async def connect(who: "LoopbackUser | Session", **options: object) -> TelegramClient:
         session = who if isinstance(who, Session) else who.session
-        settings = {"flood_sleep_threshold": 0, "retry_delay": 0.02, "connection_retries": 100, **options}
+        # Retries are squared: a disconnect() while Telethon reconnects may wait for all of them, here 2 s.
+        settings = {"flood_sleep_threshold": 0, "retry_delay": 0.02, "connection_retries": 10, **options}
         client = make(session, 1, "hash", **settings)
         clients.append(client)
         await client.connect()

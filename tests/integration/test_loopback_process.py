@@ -57,7 +57,7 @@ async def test_every_fault_reaches_the_other_process() -> None:
     async with LoopbackProcess() as telegram:
         alice, bob, eve, dan = await telegram.add_users(["alice", "bob", "eve", "dan"])
         news = await telegram.add_channel("news", [alice])
-        clients = [await client_of(user.session, connection_retries=100) for user in (alice, bob, eve, dan)]
+        clients = [await client_of(user.session, connection_retries=10) for user in (alice, bob, eve, dan)]
         client, faults = clients[0], telegram.faults
         peer = await client.get_input_entity("bob")
         await faults.flood_wait("messages.sendMessage", 9, user=alice)
