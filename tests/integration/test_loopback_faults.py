@@ -191,7 +191,11 @@ async def test_a_revoked_key_is_refused_for_good_and_hears_nothing(telegram, peo
     """R-X4."""
     (alice, _bob), (client, other) = people
     heard = []
-    client.add_event_handler(lambda event: heard.append(event), events.NewMessage)
+
+    async def note(event) -> None:
+        heard.append(event)
+
+    client.add_event_handler(note, events.NewMessage)
     telegram.faults.revoke(alice, message)
     for _ in range(2):
         with pytest.raises(error):

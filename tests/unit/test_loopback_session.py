@@ -257,6 +257,19 @@ async def test_service_calls_are_answered(telegram, alice, raw) -> None:
     assert await raw.ended()
 
 
+async def test_a_session_that_logged_out_hears_no_more_updates(telegram, alice, raw) -> None:
+    await raw.greet()
+    raw.send(GET_ME)
+    await raw.find(RpcResult)
+    telegram.post(alice, "heard")
+    await raw.find(types.Updates)
+    raw.send(bytes(functions.auth.LogOutRequest()))
+    await raw.find(RpcResult)
+    telegram.post(alice, "not heard")
+    raw.send(bytes(functions.PingRequest(3)))
+    assert [type(message) for message in await raw.receive()] == [types.Pong]
+
+
 async def test_another_session_of_the_key_can_be_destroyed(alice, raw) -> None:
     await raw.greet()
     other = await RawClient.connect(alice.session)
