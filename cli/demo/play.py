@@ -199,8 +199,8 @@ class Play:
         repeated = sum(times - 1 for times in self._seen.values())
         if repeated:
             problems.append(f"{repeated} events handled more than once by the same monitor")
-        if received.busiest != 1:
-            problems.append(f"{received.busiest} calls of one session were in flight at once on the server")
+        if received.overlapping:
+            problems.append(f"two calls of a session were in flight at once on the server: {received.overlapping}")
         if received.early_calls:
             problems.append(f"{received.early_calls} calls were made before the end of a flood wait")
         return report, problems

@@ -33,8 +33,8 @@ class Received(msgspec.Struct, frozen=True):
     duplicated: int
     floods: int
     early_calls: int
-    busiest: int
-    """The most calls of one session that were in flight at one moment."""
+    overlapping: list[str]
+    """Sessions of which two calls were in flight at one moment."""
 
 
 class Stage:
@@ -100,5 +100,5 @@ class Stage:
             duplicated=len(rows) - len(reached),
             floods=status.floods,
             early_calls=status.early_calls,
-            busiest=max([await self.server.peak_in_flight(part.user) for part in self.cast]),
+            overlapping=[part.name for part in self.cast if await self.server.peak_in_flight(part.user) > 1],
         )
