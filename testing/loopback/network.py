@@ -102,7 +102,8 @@ class Network:
         """See `Listener`."""
         del self.connections[connection]
         for session in connection.sessions:
-            self._dispatcher.abandon(session)
+            if session.link is None:  # else it has moved on to another connection
+                self._dispatcher.abandon(session)
         if not self.connections:
             self._all_gone.set()
 

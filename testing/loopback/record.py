@@ -6,8 +6,9 @@ the number in flight at any moment can be computed afterwards, exactly, for what
 
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from telestage.testing.loopback.errors import BadArgument
 
@@ -46,6 +47,31 @@ class Delivery:
     text: str
     at: float
     """Seconds on the monotonic clock."""
+
+
+class Calls(Sequence[Call]):
+    """A live view of calls, oldest first: it grows as calls end, and can be indexed and sliced, not changed."""
+
+    def __init__(self, calls: deque[Call]) -> None:
+        self._calls = calls
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(self._calls)
+
+    @overload
+    def __getitem__(self, index: int) -> Call: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Call]: ...
+
+    def __getitem__(self, index: int | slice) -> Call | list[Call]:
+        return list(self._calls)[index] if isinstance(index, slice) else self._calls[index]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} calls>"
 
 
 class OpenCall:

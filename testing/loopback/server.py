@@ -21,7 +21,7 @@ from telestage.testing.loopback.messaging import Content, Messaging
 from telestage.testing.loopback.network import Network, check_address
 from telestage.testing.loopback.peers import Peers
 from telestage.testing.loopback.plan import Plan, checked_seconds
-from telestage.testing.loopback.record import Call, Delivery, Record
+from telestage.testing.loopback.record import Call, Calls, Delivery, Record
 from telestage.testing.loopback.rendering import Renderer
 from telestage.testing.loopback.services.auth import AuthService
 from telestage.testing.loopback.services.channels import ChannelsService
@@ -346,12 +346,12 @@ class LoopbackTelegram:
     @property
     def calls(self) -> Sequence[Call]:
         """Finished calls, oldest first; of very many, the last `calls_kept`."""
-        return self._record.calls
+        return Calls(self._record.calls)
 
     @property
     def early_calls(self) -> Sequence[Call]:
         """Calls that were made before the deadline of the flood wait they were given."""
-        return self._record.early_calls
+        return Calls(self._record.early_calls)
 
     def peak_in_flight(self, user: LoopbackUser | None = None, ignore: Iterable[str] = ()) -> int:
         """The most calls that were received and not yet answered at one moment.

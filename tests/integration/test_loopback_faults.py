@@ -285,7 +285,7 @@ async def test_calls_are_recorded_with_who_what_and_how_it_ended(telegram, peopl
     await client.send_message("bob", "hi")
     with pytest.raises(errors.MethodInvalidError):
         await client(functions.messages.GetAllStickersRequest(0))
-    resolve, send, unknown = list(telegram.calls)[before:]
+    resolve, send, unknown = telegram.calls[before:]
     assert (resolve.method, resolve.outcome) == ("contacts.resolveUsername", "ok")
     assert (send.method, send.user_id, send.outcome) == ("messages.sendMessage", alice.id, "ok")
     assert send.auth_key_id == int.from_bytes(client.session.auth_key.key_id.to_bytes(8, "little"), "little")

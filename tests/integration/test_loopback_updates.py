@@ -51,7 +51,7 @@ class Raw:
 
 def fetched(telegram, since: int) -> Counter:
     """How often clients had to fetch what they missed, after the first `since` calls."""
-    return Counter(call.method for call in list(telegram.calls)[since:] if call.method in FETCHING)
+    return Counter(call.method for call in telegram.calls[since:] if call.method in FETCHING)
 
 
 async def test_a_channels_members_hear_its_posts_in_order_and_others_nothing(telegram, telegram_client) -> None:

@@ -13,7 +13,7 @@ from telestage.testing.loopback import handshake, keys
 from telestage.testing.loopback.errors import ProtocolViolation
 from telestage.testing.loopback.history import EventLog, History, Message, Window
 from telestage.testing.loopback.plan import Delay, Flood, Plan, Refuse, Rule, Silence
-from telestage.testing.loopback.record import Record
+from telestage.testing.loopback.record import Calls, Record
 from telestage.testing.loopback.tl import checked_method, method_names
 from telestage.testing.loopback.transport import Abridged, Full, Intermediate, Transport, detect
 
@@ -129,6 +129,18 @@ def test_a_call_is_closed_once() -> None:
     record.close(call, "disconnected")
     record.close(call, "ok")
     assert [call.outcome for call in record.calls] == ["disconnected"]
+
+
+def test_calls_are_a_live_sequence() -> None:
+    record = Record(3)
+    calls = Calls(record.calls)
+    for outcome in "abcd":
+        record.close(record.open(1, 0, "ping"), outcome)
+    assert [call.outcome for call in calls] == ["b", "c", "d"]
+    assert (len(calls), calls[-1].outcome, repr(calls)) == (3, "d", "<3 calls>")
+    assert [call.outcome for call in calls[1:]] == ["c", "d"]
+    with pytest.raises(IndexError):
+        calls[3]
 
 
 packets = st.lists(st.binary(min_size=1, max_size=200).map(lambda data: data.ljust((len(data) + 3) // 4 * 4, b"\0")))
