@@ -45,11 +45,10 @@ def _run(arguments: list[str]) -> int:
     try:
         code = app(args=arguments, prog_name="telestage", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:
+            print(file=sys.stderr)  # a ^C leaves the cursor in the middle of a line
     except CommandError as error:
         return _failed(error, str(error), error.exit_code, error.redact(traceback.format_exc()) if debug else "")
-    except (KeyboardInterrupt, typer.Abort):
-        print(file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # whoever read stdout has gone; without this Python would complain of it once more at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -34,14 +34,15 @@ async def run_fleet(
     Raises:
         CommandError: Every session has ended by itself; the text says why.
     """
-    with StopSignals() as signals, reporter.shown():
-        running = asyncio.ensure_future(fleet.start(start_timeout))
-        try:
-            why = await _until_end(fleet, running, signals, reporter, seconds)
-            reporter.say(f"stopping: {why}")
-        finally:
-            await _stop(fleet, running, signals, stop_timeout)
-            reporter.update(fleet.status())
+    with StopSignals() as signals:
+        with reporter.shown():
+            running = asyncio.ensure_future(fleet.start(start_timeout))
+            try:
+                why = await _until_end(fleet, running, signals, reporter, seconds)
+                reporter.say(f"stopping: {why}")
+            finally:
+                await _stop(fleet, running, signals, stop_timeout)
+                reporter.update(fleet.status())
         reporter.end(fleet.status())
 
 
