@@ -8,6 +8,7 @@ import random
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 from zlib import crc32
 
 from telestage.testing.loopback.crypto import ctr
@@ -17,11 +18,8 @@ MAX_PACKET = 2 * 1024 * 1024
 """Largest packet accepted, in bytes; Telegram closes the connection at about half of it."""
 
 
-class Transport(ABC):
-    """One direction-aware codec of a connection: bytes in, packets out, and the reverse."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+class Transport(Protocol):
+    """One connection's codec: bytes in, packets out, and the reverse."""
 
     def receive(self, data: bytes) -> list[bytes]:
         """The packets completed by `data`, in order; the rest waits for more.
@@ -29,6 +27,21 @@ class Transport(ABC):
         Raises:
             ProtocolViolation: The stream is not of this transport.
         """
+        ...
+
+    def frame(self, packet: bytes) -> bytes:
+        """`packet` as it goes into the stream."""
+        ...
+
+
+class _Framed(ABC):
+    """A transport whose packets lie in the stream as they are, each behind its length."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def receive(self, data: bytes) -> list[bytes]:
+        """See `Transport.receive`."""
         self._buffer += data
         packets: list[bytes] = []
         while (found := self._next(self._buffer)) is not None:
@@ -38,15 +51,11 @@ class Transport(ABC):
         return packets
 
     @abstractmethod
-    def frame(self, packet: bytes) -> bytes:
-        """`packet` as it goes into the stream."""
-
-    @abstractmethod
     def _next(self, buffer: bytearray) -> tuple[int, int, int] | None:
         """Start and end of the first whole packet, and how much of the buffer it used; None if incomplete."""
 
 
-class Abridged(Transport):
+class Abridged(_Framed):
     """One length byte in words, or 0x7f and three."""
 
     def frame(self, packet: bytes) -> bytes:
@@ -67,7 +76,7 @@ class Abridged(Transport):
         return (start, end, end) if len(buffer) >= end else None
 
 
-class Intermediate(Transport):
+class Intermediate(_Framed):
     """Four length bytes; the padded form ends each packet in up to 15 bytes that do not count."""
 
     def __init__(self, *, padded: bool = False) -> None:
@@ -89,7 +98,7 @@ class Intermediate(Transport):
         return 4, 4 + (length - length % 4 if self._padded else length), 4 + length
 
 
-class Full(Transport):
+class Full(_Framed):
     """Length, a counter and a CRC around each packet; Telethon's default."""
 
     def __init__(self) -> None:
@@ -117,11 +126,10 @@ class Full(Transport):
         return 8, length - 4, length
 
 
-class Obfuscated(Transport):
+class Obfuscated:
     """Another transport inside AES-CTR, keyed by the 64 bytes the client opens with."""
 
     def __init__(self, header: bytes) -> None:
-        super().__init__()
         backwards = header[55:7:-1]
         self._decrypt = ctr(header[8:40], header[40:56])
         self._encrypt = ctr(backwards[:32], backwards[32:48])
@@ -138,9 +146,6 @@ class Obfuscated(Transport):
     def frame(self, packet: bytes) -> bytes:
         """See `Transport.frame`."""
         return self._encrypt(self._inner.frame(packet))
-
-    def _next(self, buffer: bytearray) -> tuple[int, int, int] | None:
-        raise NotImplementedError  # the inner transport finds the packets
 
 
 _TAGGED: dict[bytes, Callable[[], Transport]] = {

@@ -68,6 +68,15 @@ async def test_a_wrong_code_is_refused_and_the_right_one_still_works(telegram, t
         telegram.login_code("15550100")
 
 
+async def test_telethons_own_start_signs_in(telegram, capsys) -> None:
+    alice = telegram.add_user("alice")
+    client = TelegramClient(telegram.blank_session(), 1, "hash")
+    await client.start(phone=alice.phone, code_callback=lambda: telegram.login_code(alice.phone))
+    assert await client.is_user_authorized()
+    assert "Signed in successfully as alice" in capsys.readouterr().out
+    await client.disconnect()
+
+
 async def test_a_code_that_was_replaced_is_expired(telegram, telegram_client) -> None:
     alice = telegram.add_user("alice")
     client = await telegram_client(telegram.blank_session())

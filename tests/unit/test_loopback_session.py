@@ -17,6 +17,7 @@ from telethon.tl.core import GzipPacked, MessageContainer, RpcResult
 from telethon.tl.tlobject import TLObject
 
 from telestage.testing import LoopbackTelegram
+from telestage.testing.leaks import LoopSnapshot
 from telestage.testing.loopback import session
 
 
@@ -255,6 +256,19 @@ async def test_service_calls_are_answered(telegram, alice, raw) -> None:
     raw.send(bytes(functions.PingDelayDisconnectRequest(5, 0)))
     assert isinstance((await raw.receive())[0], types.Pong)
     assert await raw.ended()
+
+
+async def test_a_closed_connection_leaves_no_timer(telegram, raw) -> None:
+    """R-T4."""
+    await raw.greet()
+    before = LoopSnapshot.take()
+    raw.send(bytes(functions.PingDelayDisconnectRequest(1, 60)))
+    await raw.find(types.Pong)
+    telegram.faults.disconnect()
+    assert await raw.ended()
+    raw.writer.close()
+    await asyncio.gather(raw.writer.wait_closed(), return_exceptions=True)
+    assert await before.left_behind() == []
 
 
 async def test_a_session_that_logged_out_hears_no_more_updates(telegram, alice, raw) -> None:
