@@ -44,6 +44,7 @@ H = TypeVar("H", bound=EventHandler)
 
 _NAME = re.compile(r"[^/$\s][^/\s]{0,63}")
 
+_HURRY = 4.0  # seconds for the end of a start that was cancelled: nothing is waited for that could go on
 _ENDED = (SessionState.DEAD, SessionState.STOPPED)
 
 _MANAGER_SUPERVISION = Supervision(exceeded=Directive.STOP)
@@ -122,7 +123,7 @@ class Fleet:
                     waiter.cancel()
                 await asyncio.gather(*waiting, return_exceptions=True)
         except BaseException:
-            await self.stop()
+            await self.stop(timeout=_HURRY)
             raise
         return self
 

@@ -82,6 +82,7 @@ async def run_operation(
     clock = asyncio.get_running_loop().time
     give_up = clock() + operation.queue_timeout + operation.timeout
     admitted = False
+    priority = operation.priority
     while True:
         left = give_up - clock()
         session = await ref()
@@ -89,7 +90,7 @@ async def run_operation(
             return await session.ask(
                 operation,
                 expecting=object if expecting is None else expecting,
-                priority=operation.priority,
+                priority=priority,
                 queue_timeout=min(operation.queue_timeout, left),
                 timeout=left + limits.permit_timeout + _SLACK,
                 cancel=True,
@@ -109,6 +110,7 @@ async def run_operation(
             if not repeatable or clock() >= give_up:
                 raise ReplyLost(book.name, operation.kind) from error
             admitted = True
+            priority = operation.priority + 1  # it had begun: those that came after it don't go first
         except ActorStopped as error:
             raise SessionDead(book.name, book.reason or "stopped") from error
         except asyncio.CancelledError:

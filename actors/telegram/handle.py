@@ -248,8 +248,14 @@ class SessionHandle:
         await self._run(operation, repeatable=True)
 
     async def remove_monitor(self, name: str) -> bool:
-        """Stops a monitor within 5 s, whatever its handler is doing; false if there is none of that name."""
+        """Stops a monitor within 5 s, whatever its handler and its session do; false if there is none of that name.
+
+        It returns when the session has taken it off its books, which it does in a turn.
+        """
         limits = self._limits
+        monitor = self._book.monitors.get(name)
+        if monitor is not None and monitor.ref is not None:
+            monitor.ref.stop(grace=0.0)
         operation = RemoveMonitor(
             name=name,
             priority=limits.priority(Kind.MONITORING),

@@ -19,6 +19,8 @@ from telestage.actors.kernel import TelestageError
 
 __all__ = ["LoginFailed", "sign_in"]
 
+_NO_CODE = "-"
+
 Answer = Callable[[], str | Awaitable[str]]
 
 
@@ -58,11 +60,16 @@ async def sign_in(
             await client.connect()
             sent = await client.send_code_request(phone)
             try:
-                await client.sign_in(phone, await _ask(code), phone_code_hash=sent.phone_code_hash)
+                # an empty code would have Telethon send another one instead of signing in
+                given = await _ask(code) or _NO_CODE
+                await client.sign_in(phone, given, phone_code_hash=sent.phone_code_hash)
             except errors.SessionPasswordNeededError:
                 if password is None:
                     raise LoginFailed(f"{phone} has a second password, and none was given") from None
-                await client.sign_in(password=await _ask(password))
+                secret = await _ask(password)
+                if not secret:
+                    raise LoginFailed(f"{phone} has a second password, and an empty one was given") from None
+                await client.sign_in(password=secret)
             except errors.PhoneNumberUnoccupiedError:
                 if first_name is None:
                     raise LoginFailed(f"{phone} has no account; give a first name to sign up") from None

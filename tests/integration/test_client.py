@@ -1,0 +1,88 @@
+"""The methods of Telethon's that the client of a session overrides, and its deadline.
+
+telethon is pinned to one minor version for their sake. When one of these fails after an upgrade, read what
+Telethon does now before changing the test.
+"""
+
+import asyncio
+import inspect
+
+import pytest
+from telethon.client.telegrambaseclient import TelegramBaseClient
+from telethon.client.updates import UpdateMethods
+from telethon.client.users import UserMethods
+from telethon.network.mtprotosender import MTProtoSender
+
+from telestage.actors import Limits
+
+
+def parameters(function):
+    return list(inspect.signature(function).parameters)
+
+
+def test_every_request_goes_by_call():
+    """R-Q1: `client(request)` and downloads end in `_call(sender, request)`."""
+    assert parameters(UserMethods._call) == ["self", "sender", "request", "ordered", "flood_sleep_threshold"]
+    assert "self._call(self._sender, request" in inspect.getsource(UserMethods.__call__)
+    assert inspect.iscoroutinefunction(UserMethods._call)
+
+
+def test_every_update_goes_by_preprocess_updates_before_it_is_dispatched():
+    """R-M5: from a push as from a difference."""
+    assert parameters(UpdateMethods._preprocess_updates) == ["self", "updates", "users", "chats"]
+    source = inspect.getsource(UpdateMethods._update_loop)
+    assert source.count("await self._preprocess_updates(") == 3
+    assert source.count("updates_to_dispatch.extend(_preprocess_updates)") == 3
+
+
+def test_telethon_calls_handle_auto_reconnect_after_each_reconnect():
+    """R-M5: and it fetches nothing there by itself."""
+    assert parameters(UpdateMethods._handle_auto_reconnect) == ["self"]
+    source = inspect.getsource(TelegramBaseClient.__init__)
+    assert "auto_reconnect_callback=self._handle_auto_reconnect" in source
+    assert "self._auto_reconnect_callback()" in inspect.getsource(MTProtoSender._reconnect)
+
+
+async def test_the_overridden_methods_are_used(telegram, new_fleet, eventually):
+    """R-Q1, R-M5: in a real client, over a real connection."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        before = [call.method for call in telegram.calls]
+        telegram.faults.disconnect(alice)
+        await eventually(
+            lambda: (
+                [call.method for call in telegram.calls].count("updates.getDifference")
+                > before.count("updates.getDifference")
+            )
+        )
+        assert fleet["alice"].status.restarts == 0
+
+
+async def test_a_call_that_is_never_answered_ends_by_the_rpc_timeout(telegram, new_fleet):
+    """R-D3: Telethon itself would wait for ever; the rest of the turn goes on."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice, limits=Limits(rpc_timeout=0.1))
+    async with fleet:
+        telegram.faults.unanswered("users.getUsers", user=alice)
+
+        async def patient(client):
+            with pytest.raises(TimeoutError):
+                await client.get_me()
+            return (await client.get_me()).username
+
+        assert await fleet["alice"].call(patient) == "alice"
+
+
+async def test_calls_made_as_the_connection_is_given_up_do_not_hang(telegram, new_fleet, eventually):
+    """R-D3: Telethon leaves those hanging that it had not sent yet."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice, connection_retries=1, retry_delay=0)
+    async with fleet:
+        telegram.faults.refuse_connections()
+        telegram.faults.disconnect()
+        sending = [asyncio.ensure_future(fleet["alice"].send_message("bob", f"m{n}")) for n in range(3)]
+        await eventually(lambda: fleet["alice"].status.restarts >= 1)
+        telegram.faults.accept_connections()
+        await asyncio.gather(*sending)
+        assert [each.text for each in telegram.delivered(to=bob)] == ["m0", "m1", "m2"]

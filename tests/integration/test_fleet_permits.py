@@ -1,0 +1,134 @@
+"""Permits in a running fleet: never more than there are, each given back."""
+
+import asyncio
+import logging
+
+import pytest
+
+from telestage.actors import Limits, OperationTimeout, PermitTimeout
+
+
+async def test_no_more_run_at_once_than_the_limits_say(telegram, new_fleet):
+    """R-G1: for scraping, and for all together; counted by the operations and by the pool."""
+    users = [telegram.add_user(f"user{n}") for n in range(8)]
+    running = {"scraping": 0, "all": 0}
+    peak = {"scraping": 0, "all": 0}
+
+    def work(kind):
+        async def run(client):
+            for each in {kind, "all"} & running.keys():
+                running[each] += 1
+                peak[each] = max(peak[each], running[each])
+            await client.get_me()
+            for each in {kind, "all"} & running.keys():
+                running[each] -= 1
+
+        return run
+
+    telegram.faults.latency(0.005)
+    fleet = new_fleet(*users, limits=Limits(operations=4, scraping=2))
+    async with fleet:
+        await asyncio.gather(
+            *(fleet[name].call(work("scraping"), kind="scraping") for name in fleet for _ in range(3)),
+            *(fleet[name].call(work("other"), kind="other") for name in fleet for _ in range(3)),
+        )
+        permits = fleet.status().permits
+        assert peak == {"scraping": 2, "all": 4}
+        assert permits.kinds["scraping"].peak == 2
+        assert permits.peak == 4
+        assert permits.total.wait_p99 is not None
+        assert permits.granted == permits.returned == 8 + 48
+
+
+async def test_no_permit_in_time_is_an_error_and_stops_nobody_else(telegram, new_fleet, caplog):
+    """R-G2, R-D4: `PermitTimeout`, a WARNING that names the holder, and the others go on."""
+    alice, bob, carol = (telegram.add_user(name) for name in ("alice", "bob", "carol"))
+    fleet = new_fleet(alice, bob, carol, limits=Limits(scraping=1, permit_timeout=0.1))
+    go_on = asyncio.Event()
+    async with fleet:
+        holding = asyncio.ensure_future(fleet["alice"].call(lambda client: go_on.wait(), kind="scraping"))
+        await asyncio.sleep(0)
+        refused = asyncio.ensure_future(fleet["bob"].get_messages("alice", limit=1))
+        assert (await fleet["carol"].get_me()).username == "carol"
+        with pytest.raises(PermitTimeout) as timeout:
+            await refused
+        assert (timeout.value.session, timeout.value.kind) == ("bob", "scraping")
+        go_on.set()
+        await holding
+        assert await fleet["bob"].get_messages("alice", limit=1) == []
+        permits = fleet.status().permits
+        assert permits.kinds["scraping"].refused == 1
+        assert permits.granted == permits.returned
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert any("bob" in line and "held by alice" in line for line in warnings)
+
+
+async def test_permits_are_logged_as_they_are_asked_for_granted_and_returned(telegram, new_fleet, caplog):
+    """R-D4: at DEBUG."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    with caplog.at_level(logging.DEBUG, logger="telestage.manager"):
+        async with fleet:
+            await fleet["alice"].get_me()
+    lines = [record.getMessage() for record in caplog.records if "permit" in record.getMessage()]
+    for word in ("asked for", "granted", "returned"):
+        assert sum(word in line for line in lines) == 2  # to connect, and the call
+
+
+async def test_every_permit_comes_back_whatever_becomes_of_its_holder(telegram, new_fleet, eventually):
+    """R-G3: failure, timeout, cancellation, kill, disconnect, a dead session, and one that is removed."""
+    users = [telegram.add_user(f"user{n}") for n in range(6)]
+    fleet = new_fleet(*users, limits=Limits(operations=3, rpc_timeout=5.0))
+    go_on = asyncio.Event()
+    async with fleet:
+
+        async def wait(client):
+            await go_on.wait()
+
+        async def fail(client):
+            raise LookupError("on purpose")
+
+        with pytest.raises(LookupError):
+            await fleet["user0"].call(fail)
+        with pytest.raises(OperationTimeout):
+            await fleet["user0"].call(wait, timeout=0.05)
+        cancelled = asyncio.ensure_future(fleet["user1"].call(wait))
+        killed = asyncio.ensure_future(fleet["user2"].call(wait))
+        removed = asyncio.ensure_future(fleet["user3"].call(wait))
+        await eventually(lambda: fleet.status().permits.total.in_use == 3)
+        waiting = asyncio.ensure_future(fleet["user4"].call(wait))
+        await eventually(lambda: fleet.status().permits.total.waiting == 1)
+        waiting.cancel()
+        await eventually(lambda: fleet.status().permits.total.waiting == 0)
+        cancelled.cancel()
+        await fleet.restart("user2")
+        await fleet.remove("user3")
+        telegram.faults.revoke(users[5])
+        await asyncio.gather(cancelled, killed, removed, waiting, fleet["user5"].get_me(), return_exceptions=True)
+        await fleet["user2"].settled()
+        await eventually(lambda: fleet.status().permits.total.in_use == 0)
+        go_on.set()
+    permits = fleet.status().permits
+    assert permits.granted == permits.returned > 6
+    assert permits.holders == []
+
+
+async def test_a_session_with_many_operations_does_not_starve_one_with_a_single_one(telegram, new_fleet):
+    """R-G4: the sessions take turns."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice, bob, limits=Limits(operations=1))
+    order = []
+
+    def note(who):
+        async def run(client):
+            order.append(who)
+            await client.get_me()
+
+        return run
+
+    async with fleet:
+        many = [asyncio.ensure_future(fleet["alice"].call(note("alice"))) for _ in range(30)]
+        await asyncio.sleep(0)
+        one = asyncio.ensure_future(fleet["bob"].call(note("bob")))
+        await asyncio.gather(*many, one)
+    assert order.index("bob") <= 2
