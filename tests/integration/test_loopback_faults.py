@@ -1,6 +1,7 @@
 """Each fault does what it says to real clients, to nobody else, and as often as it was told."""
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -163,6 +164,12 @@ async def test_a_call_cut_off_in_the_middle_is_recorded_so(telegram, people) -> 
     assert (await asyncio.wait_for(sending, 10)).id == 1
     assert outcomes(telegram, "messages.sendMessage") == ["disconnected", "ok"]
     assert len(telegram.delivered()) == 1
+
+
+async def test_the_port_stays_taken_while_connections_are_refused(telegram) -> None:
+    telegram.faults.refuse_connections()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((telegram.host, telegram.port))
 
 
 async def test_refused_connections_are_refused_and_accepted_again(telegram, telegram_client) -> None:

@@ -8,10 +8,12 @@ import sys
 
 import pytest
 from telethon import TelegramClient, errors, functions
+from telethon.crypto import rsa as telethon_rsa
 
 from telestage.messages import ControlCall, ControlFailure, ControlReply
 from telestage.messages.wire import FrameReader, encode
 from telestage.testing import BadArgument, LoopbackError, LoopbackProcess, NotRunning, UnknownMethod, UnknownPeer
+from telestage.testing.loopback.keys import fingerprint
 
 
 async def client_of(session, **options) -> TelegramClient:
@@ -51,6 +53,7 @@ async def test_a_server_in_another_process_does_all_that_one_in_this_does() -> N
         for one in (client, desk, fresh):
             await one.disconnect()
     assert telegram.pid is None
+    assert fingerprint() not in telethon_rsa._server_keys, "nobody trusts a server that is gone"
 
 
 async def test_every_fault_reaches_the_other_process() -> None:
@@ -168,6 +171,24 @@ async def test_no_server_outlives_an_owner_that_is_killed() -> None:
     await asyncio.wait_for(ended.wait(), 10)
     asyncio.get_running_loop().remove_reader(handle)
     os.close(handle)
+
+
+NOISY = """
+import sys
+from telestage.testing import LoopbackTelegram
+from telestage.testing.loopback.__main__ import main
+LoopbackTelegram.login_code = lambda self, phone: print("noise", flush=True)
+sys.exit(main())
+"""
+
+
+async def test_what_is_printed_does_not_get_between_the_frames() -> None:
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", NOISY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    output, log = await server.communicate(encode(ControlCall(id=1, method="login_code", arguments={"phone": "1"})))
+    assert list(FrameReader().feed(output)) == [ControlReply(id=1)]
+    assert b"noise" in log
 
 
 async def test_stdout_carries_frames_only_and_nonsense_on_stdin_ends_the_server() -> None:
