@@ -1,5 +1,7 @@
 """Messages through real clients: written once for each random_id, replied to, edited, deleted, read, found."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from telethon import errors, functions, types
 
@@ -118,6 +120,8 @@ async def test_what_a_message_may_say_has_limits(people) -> None:
         await client(functions.messages.SendMessageRequest(bob, ""))
     with pytest.raises(errors.MessageTooLongError):
         await client.send_message(bob, "x" * 4097)
+    with pytest.raises(errors.ScheduleDateInvalidError):
+        await client.send_message(bob, "later", schedule=datetime.now(UTC) + timedelta(hours=1))
     assert (await client.send_message(bob, "x" * 4096)).id == 1
 
 

@@ -1,5 +1,7 @@
 """Writing, forwarding, editing, deleting and reading messages, in private and in channels."""
 
+from datetime import datetime
+
 from telethon.tl import functions, types
 from telethon.tl.tlobject import TLObject
 
@@ -29,6 +31,7 @@ class MessagesService:
     def send_message(self, caller: Caller, request: functions.messages.SendMessageRequest) -> TLObject:
         """Write once for each random_id; a repetition gets the first message again."""
         sender, chat = caller.user, self._peers.chat(request.peer, caller.user)
+        _check_for_now(request.schedule_date)
         content = Content(_checked_text(request.message), _entities(request.entities), _reply(request.reply_to))
         message, sent = self._write(caller, chat, content, request.random_id)
         if isinstance(chat, UserState) and chat is not sender:
@@ -42,6 +45,7 @@ class MessagesService:
         """Write copies of messages that name where they come from."""
         sender = caller.user
         source, chat = self._peers.chat(request.from_peer, sender), self._peers.chat(request.to_peer, sender)
+        _check_for_now(request.schedule_date)
         if not request.id or len(request.id) != len(request.random_id) or len(request.id) > _MOST_FORWARDED:
             raise RpcRefusal(400, "MESSAGE_IDS_EMPTY" if not request.id else "RANDOM_ID_INVALID")
         done: list[tuple[int, Message, Sent]] = []
@@ -166,6 +170,12 @@ def _check_may_write(channel: ChannelState, sender: UserState) -> None:
     """A group is written by its members, a broadcast channel by its creator."""
     if sender.id not in (channel.members if channel.channel.megagroup else (channel.creator,)):
         raise RpcRefusal(403, "CHAT_WRITE_FORBIDDEN")
+
+
+def _check_for_now(schedule_date: datetime | None) -> None:
+    """Scheduled messages are not served; to send them at once would be worse than to refuse."""
+    if schedule_date is not None:
+        raise RpcRefusal(400, "SCHEDULE_DATE_INVALID")
 
 
 def _checked_text(text: str) -> str:
