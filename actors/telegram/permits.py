@@ -3,13 +3,14 @@
 Invariants:
 - Never more than `total` permits are held, nor more of a kind than its own limit.
 - granted = returned + held, whatever happens in between; a permit comes back once.
-- Higher priority first; among equals the sessions take turns, however many requests one of them has:
-  a session's n-th waiting request stands behind the first n-1 of every other (fair queueing).
+- Higher priority first; among equals the session goes first whose last grant is the longest ago, so sessions
+  take turns, however many requests one of them has; of one session, its oldest.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterator, Mapping
 
 import msgspec
@@ -30,6 +31,14 @@ class Grant(msgspec.Struct, frozen=True):
 class _Held(msgspec.Struct, frozen=True):
     request: PermitRequest
     since: float
+
+
+_Line = deque[tuple[int, str]]
+"""The waiting requests of one kind, -priority and session, the oldest first: arrival and operation."""
+
+_Place = tuple[int, int, int, str]
+"""Where the head of a line stands in its kind's heap: -priority, number of the session's last grant, arrival,
+session. A number may be out of date, but only ever too low: it is put right when the line comes to the top."""
 
 
 class _Count:
@@ -74,10 +83,12 @@ class PermitPool:
         self._total = _Count("all", total)
         self._kinds = {kind: _Count(kind, limit) for kind, limit in kinds.items()}
         self._held: dict[str, _Held] = {}
-        self._waiting: dict[str, _Held] = {}  # by operation; what is missing here is stale in the heaps
-        self._queues: dict[str, list[tuple[int, int, int, str]]] = {}  # kind -> (-priority, turn, arrival, operation)
-        self._next_turn: dict[str, int] = {}  # session -> the turn its next request may have
-        self._turn = 0
+        self._waiting: dict[str, _Held] = {}
+        self._arrival: dict[str, int] = {}  # of what waits; any other arrival in a line is a withdrawn request
+        self._lines: dict[tuple[str, int, str], _Line] = {}
+        self._heaps: dict[str, list[_Place]] = {}  # kind -> one place for each of its lines
+        self._last: dict[str, int] = {}  # session -> the number of its last grant
+        self._grants = 0
         self._arrivals = 0
 
     def request(self, request: PermitRequest, now: float) -> Grant | None:
@@ -89,12 +100,17 @@ class PermitPool:
         operation = request.operation_id
         if operation in self._held or operation in self._waiting:
             raise ValueError(f"operation {operation} has a permit, or waits for one, already")
-        turn = max(self._turn, self._next_turn.get(request.session, 0))
-        self._next_turn[request.session] = turn + 1
         self._arrivals += 1
+        self._arrival[operation] = self._arrivals
         self._waiting[operation] = _Held(request, now)
-        queue = self._queues.setdefault(request.kind, [])
-        heapq.heappush(queue, (-request.priority, turn, self._arrivals, operation))
+        key = (request.kind, -request.priority, request.session)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = deque()
+            last = self._last.get(request.session, 0)
+            heap = self._heaps.setdefault(request.kind, [])
+            heapq.heappush(heap, (-request.priority, last, self._arrivals, request.session))
+        line.append((self._arrivals, operation))
         for count in self._counts(request.kind):
             count.waiting += 1
         granted = list(self._grant(now))
@@ -109,6 +125,7 @@ class PermitPool:
                 count.in_use -= 1
                 count.returned += 1
         elif (waiting := self._waiting.pop(operation, None)) is not None:
+            del self._arrival[operation]
             for count in self._counts(waiting.request.kind):
                 count.waiting -= 1
                 count.refused += 1
@@ -121,7 +138,6 @@ class PermitPool:
         granted: list[Grant] = []
         for operation in self.operations(session):
             granted.extend(self.release(operation, now))
-        self._next_turn.pop(session, None)
         return [grant for grant in granted if grant.request.operation_id in self._held]
 
     def operations(self, session: str) -> list[str]:
@@ -161,12 +177,15 @@ class PermitPool:
 
     def _grant(self, now: float) -> Iterator[Grant]:
         while self._total.in_use < self._total.limit:
-            queue = self._next_queue()
-            if queue is None:
+            kind = self._next_kind()
+            if kind is None:
                 return
-            _, turn, _, operation = heapq.heappop(queue)
+            priority, _, _, session = self._heaps[kind][0]
+            _, operation = self._lines[kind, priority, session].popleft()
             waiting = self._waiting.pop(operation)
-            self._turn = max(self._turn, turn)
+            del self._arrival[operation]
+            self._grants += 1
+            self._last[session] = self._grants
             waited = max(0.0, now - waiting.since)
             self._held[operation] = _Held(waiting.request, now)
             for count in self._counts(waiting.request.kind):
@@ -177,13 +196,33 @@ class PermitPool:
                 count.waits.add(waited)
             yield Grant(waiting.request, waited)
 
-    def _next_queue(self) -> list[tuple[int, int, int, str]] | None:
-        """The queue whose head comes first, of the kinds that have room."""
-        best: list[tuple[int, int, int, str]] | None = None
-        for kind, queue in self._queues.items():
-            while queue and queue[0][3] not in self._waiting:
-                heapq.heappop(queue)
+    def _next_kind(self) -> str | None:
+        """The kind whose first place comes first of all, of the kinds that have room."""
+        best: _Place | None = None
+        found: str | None = None
+        for kind, heap in self._heaps.items():
             count = self._kinds.get(kind)
-            if queue and (count is None or count.in_use < count.limit) and (best is None or queue[0] < best[0]):
-                best = queue
-        return best
+            if count is not None and count.in_use >= count.limit:
+                continue
+            place = self._first_place(kind, heap)
+            if place is not None and (best is None or place < best):
+                best, found = place, kind
+        return found
+
+    def _first_place(self, kind: str, heap: list[_Place]) -> _Place | None:
+        """Puts the top of a heap right and returns it."""
+        while heap:
+            place = heap[0]
+            priority, last, arrival, session = place
+            entries = self._lines[kind, priority, session]
+            while entries and self._arrival.get(entries[0][1]) != entries[0][0]:
+                entries.popleft()
+            if not entries:
+                heapq.heappop(heap)
+                del self._lines[kind, priority, session]
+                continue
+            now = (self._last.get(session, 0), entries[0][0])
+            if now == (last, arrival):
+                return place
+            heapq.heapreplace(heap, (priority, *now, session))
+        return None

@@ -2,7 +2,10 @@
 
 import asyncio
 
+import pytest
 from telethon import events
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
 
 from telestage.actors import ReplyLost
 
