@@ -108,5 +108,5 @@ def test_jitter_spreads_those_that_failed_together() -> None:
     ],
 )
 def test_rules_that_cannot_be_are_refused(arguments: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="must be|first and maximum"):
+    with pytest.raises(ValueError, match=r"must be|first and maximum"):
         Supervision(**arguments)  # type: ignore[arg-type]  # the mistakes are the point

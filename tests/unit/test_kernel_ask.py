@@ -1,4 +1,5 @@
 """What an ask promises: one answer or one error, in time, and never an execution nobody waits for."""
+# ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -102,8 +103,7 @@ async def system() -> AsyncIterator[ActorSystem]:
 
 
 async def replies_of(system: ActorSystem, server: Ref) -> list[Reply]:
-    found = await server.ask(_reply_key(), expecting=list)
-    return found
+    return await server.ask(_reply_key(), expecting=list)
 
 
 def _reply_key() -> Reply:

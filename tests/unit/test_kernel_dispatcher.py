@@ -1,4 +1,5 @@
 """How handlers run: in real tasks, one at a time, fairly, on either event loop."""
+# ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
 import contextvars

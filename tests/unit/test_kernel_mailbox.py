@@ -1,4 +1,5 @@
 """What the mailbox of an actor promises: order, bounds, priorities, the system lane."""
+# ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,5 @@
 """How actors and systems end: in order, in time, with everything settled and nothing left."""
+# ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
 import logging

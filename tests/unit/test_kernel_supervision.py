@@ -1,4 +1,5 @@
 """How failures are answered: directives, restarts with backoff, escalation, kill, watch, timers."""
+# ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
 import logging

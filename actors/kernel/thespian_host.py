@@ -1,0 +1,130 @@
+"""An unmodified Thespian actor, hosted in a cell.
+
+Invariants, as Thespian has them:
+- An actor is made once and never restarted: a message that it fails on `ATTEMPTS` times in a row goes back to
+  its sender as a `PoisonMessage`, and the actor goes on with its state.
+- An actor that gets an `ActorExitRequest` handles it, and is gone. Its parent gets `ChildActorExited`.
+- What is sent to an actor that is gone goes to those that handle dead letters, as a `DeadEnvelope`.
+"""
+# mypy: untyped-calls-exclude=thespian
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from thespian.actors import (
+    ActorAddress,
+    ActorExitRequest,
+    ChildActorExited,
+    PoisonMessage,
+    WakeupMessage,
+)
+from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
+from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDeltaOrNone
+
+from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.thespian_reference import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import timedelta
+
+    from telestage.actors.kernel.thespian_post import PostOffice
+
+__all__ = ["ATTEMPTS", "Host", "Parcel"]
+
+_log = logging.getLogger("Thespian")
+
+ATTEMPTS = 3
+"""How often a message may fail its actor before it is poison: as in Thespian's simpleSystemBase."""
+
+_POISON_ATTEMPTS = 2  # a PoisonMessage that fails its receiver is dropped
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """A message on its way: from whom, and the ask of an outsider that it goes back to, if any."""
+
+    message: object
+    sender: ActorAddress
+    target: ActorAddress
+    ask: int | None
+
+
+class Host(Actor):
+    """The kernel's side of one Thespian actor, and what that actor calls its `_myRef`."""
+
+    def __init__(
+        self,
+        office: PostOffice,
+        address: ActorAddress,
+        parent: ActorAddress,
+        source_hash: str | None,
+        global_name: str | None,
+        make: Callable[[], Any],
+    ) -> None:
+        self.office = office
+        self.address = address
+        self.parent = parent
+        self.kids: list[ActorAddress] = []
+        self.born = 0  # children ever made: a child's address is never used again
+        self.source_hash = source_hash
+        self._wakeups: list[tuple[ActorAddress, ExpirationTimer]] = []
+        self.instance: Any = make()
+        self.instance._myRef = Reference(self, address, global_name)
+
+    @handles(Parcel)
+    def deliver(self, parcel: Parcel) -> None:
+        """Has the actor process a message, as often as it takes to be sure that it can't."""
+        message = parcel.message
+        if isinstance(message, Thespian_StatusReq):
+            self.office.send(parcel.sender, self._status(), self.address)
+            return
+        self.office.ask = parcel.ask
+        attempts = _POISON_ATTEMPTS if isinstance(message, PoisonMessage) else ATTEMPTS
+        details = ""
+        try:
+            for attempt in range(1, attempts + 1):
+                try:
+                    self.instance.receiveMessage(message, parcel.sender)
+                except Exception:
+                    details = traceback.format_exc()
+                    _log.warning("%s failed on %s (attempt %d)", self.address, message, attempt, exc_info=True)
+                else:
+                    break
+            else:
+                if not isinstance(message, PoisonMessage | ChildActorExited):
+                    self.office.send(parcel.sender, PoisonMessage(message, details), self.address)
+        finally:
+            self.office.ask = None
+        if isinstance(message, ChildActorExited):
+            self.kids = [kid for kid in self.kids if kid != message.childAddress]
+        elif isinstance(message, ActorExitRequest):
+            self.exit(recursive=message.isRecursive)
+
+    def exit(self, *, recursive: bool) -> None:
+        """Ends the actor; its children too, if `recursive`."""
+        self.office.forget(self)
+        if recursive:
+            for kid in self.kids:
+                self.office.send(kid, ActorExitRequest(), self.address)
+        self.office.send(self.parent, ChildActorExited(self.address), self.office.system_address)
+        self.stop()
+
+    def _status(self) -> Thespian_ActorStatus:
+        self._wakeups = [entry for entry in self._wakeups if not entry[1].view().expired()]
+        status = Thespian_ActorStatus(self.address, type(self.instance).__name__, self.office.system_address)
+        status.addWakeups(self._wakeups)
+        for kid in self.kids:
+            status.addChild(kid)
+        return status
+
+    def wake_after(self, time_period: timedelta | float, payload: object) -> None:
+        """Has a `WakeupMessage` sent to the actor later; none comes once it is gone."""
+        period = toTimeDeltaOrNone(time_period)
+        self._wakeups.append((self.address, ExpirationTimer(period)))
+        parcel = Parcel(WakeupMessage(period, payload), self.address, self.address, None)
+        self.after(max(0.0, timePeriodSeconds(period)), parcel)
