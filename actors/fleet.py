@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import fnmatch
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,12 +21,13 @@ from telestage.actors.telegram.book import EventHandler, MonitorBook, SessionBoo
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
+from telestage.actors.telegram.launching import Launches
 from telestage.actors.telegram.limits import Limits
-from telestage.actors.telegram.manager import AddSession, ManagerActor, PermitBoard
+from telestage.actors.telegram.manager import ManagerActor, PermitBoard
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.registrations import Registrations
 from telestage.actors.telegram.session import Credentials
-from telestage.actors.telegram.sources import checked_options, checked_session, close_session, same_key
+from telestage.actors.telegram.sources import checked_options, close_session, new_book
 from telestage.messages import (
     FleetStatus,
     PauseSession,
@@ -41,8 +41,6 @@ __all__ = ["Fleet"]
 _log = logging.getLogger("telestage.fleet")
 
 H = TypeVar("H", bound=EventHandler)
-
-_NAME = re.compile(r"[^/$\s][^/\s]{0,63}")
 
 _HURRY = 4.0  # seconds for the end of a start that was cancelled: nothing is waited for that could go on
 _ENDED = (SessionState.DEAD, SessionState.STOPPED)
@@ -81,7 +79,7 @@ class Fleet:
         self._limits = Limits() if limits is None else limits
         self._options = dict(options or {})
         self._books: dict[str, SessionBook] = {}
-        self._refs: dict[str, asyncio.Future[Ref]] = {}
+        self._launches = Launches()
         self._registrations = Registrations(self._limits.monitor_queue)
         self._system = ActorSystem("fleet")
         self._board = PermitBoard(self._limits)
@@ -112,7 +110,7 @@ class Fleet:
             )
             self._system.tasks.add_source(self._client_tasks)
             for book in list(self._books.values()):
-                await self._launch(book)
+                await self._launches.launch(self._manager, book)
             waiting = [asyncio.ensure_future(book.until_settled()) for book in self._books.values()]
             try:
                 if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
@@ -130,11 +128,7 @@ class Fleet:
     async def stop(self, timeout: float = 10.0) -> None:
         """Stops every session, each disconnected, within `timeout` seconds. Idempotent."""
         self._manager = None
-        for name, future in self._refs.items():
-            if not future.done():
-                future.set_exception(SessionDead(name, "the fleet was stopped"))
-                future.exception()  # nobody needs to have waited for it
-        self._refs.clear()
+        self._launches.end()
         await self._system.shutdown(timeout)
 
     async def __aenter__(self) -> Self:
@@ -160,24 +154,14 @@ class Fleet:
             ValueError: The name, the session or an option can't be one, or its key is another session's (R-X6).
             SessionExists: There is a session of that name.
         """
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(
-                f"a session's name has 1 to 64 characters, no '/' or space, and no '$' at its start: {name!r}"
-            )
-        if name in self._books:
+        if isinstance(name, str) and name in self._books:
             raise SessionExists(name)
-        checked_options(options)
-        book = SessionBook(name, checked_session(name, session), {**self._options, **options})
-        for other in self._books.values():
-            if same_key(book.session, other.session):
-                raise ValueError(
-                    f"session {name!r} has the key of {other.name!r}: Telegram revokes a key that is used twice at once"
-                )
+        book = new_book(name, session, self._options, options, self._books.values())
         for spec in self._registrations.of(name):
             book.monitors[spec.name] = MonitorBook(spec, name)
         self._books[name] = book
         if self._manager is not None:
-            self._system.tasks.spawn(self._launch(book), type="launch", owner=name)
+            self._system.tasks.spawn(self._launches.launch(self._manager, book), type="launch", owner=name)
         return self[name]
 
     async def remove(self, name: str, timeout: float = 5.0) -> None:
@@ -194,7 +178,7 @@ class Fleet:
                 if not await ref.stopped(timeout + 5.0):
                     _log.warning("%s resists its removal; left behind", name)
         if self._books.get(name) is book:  # else somebody else has removed it meanwhile
-            self._refs.pop(name, None)
+            self._launches.forget(name)
             del self._books[name]
             await close_session(book.session)
 
@@ -398,27 +382,9 @@ class Fleet:
             raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
         return self._manager
 
-    async def _launch(self, book: SessionBook) -> None:
-        future = self._future(book.name)
-        try:
-            ref = await self._running().ask(AddSession(book))
-        except Exception as error:
-            if not future.done():
-                future.set_exception(error)
-                future.exception()  # nobody needs to have waited for it
-            raise
-        if isinstance(ref, Ref) and not future.done():
-            future.set_result(ref)
-
-    def _future(self, name: str) -> asyncio.Future[Ref]:
-        future = self._refs.get(name)
-        if future is None:
-            future = self._refs[name] = asyncio.get_running_loop().create_future()
-        return future
-
     async def _ref(self, name: str) -> Ref:
         self._running()
-        return await asyncio.shield(self._future(self._book(name).name))
+        return await self._launches.ref(self._book(name).name)
 
     async def _control(self, name: str, message: PauseSession | ResumeSession) -> None:
         await self._ref(name)

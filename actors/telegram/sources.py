@@ -1,9 +1,13 @@
-"""What a session is made from: Telethon's session, and options for its client. Checked before anything is added."""
+"""What a session is made from: its name, Telethon's session, and options for its client.
+
+All of it is checked before anything is added.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from telethon import TelegramClient
@@ -11,7 +15,11 @@ from telethon.sessions.abstract import Session
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
-__all__ = ["checked_options", "checked_session", "close_session", "same_key"]
+from telestage.actors.telegram.book import SessionBook
+
+__all__ = ["checked_options", "close_session", "new_book"]
+
+_NAME = re.compile(r"[^/$\s][^/\s]{0,63}")
 
 _OURS = {
     "session": "it is `session=` of `Fleet.add`",
@@ -25,6 +33,32 @@ _OURS = {
     "loop": "a fleet runs on the running loop",
 }
 _KNOWN = frozenset(inspect.signature(TelegramClient.__init__).parameters) - {"self"}
+
+
+def new_book(
+    name: str,
+    session: Session | str,
+    common: Mapping[str, object],
+    options: Mapping[str, object],
+    others: Iterable[SessionBook],
+) -> SessionBook:
+    """The book of a session that is added to `others`; its own options come before the common ones.
+
+    Raises:
+        ValueError: The name, the session or an option can't be one, or the key is that of another (R-X6).
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError(f"a session's name has 1 to 64 characters, no '/' or space, and no '$' at its start: {name!r}")
+    checked_options(options)
+    book = SessionBook(name, _session(name, session), {**common, **options})
+    for other in others:
+        if _same_key(book.session, other.session):
+            if isinstance(session, str):
+                book.session.close()  # type: ignore[no-untyped-call]  # Telethon's; it was opened here
+            raise ValueError(
+                f"session {name!r} has the key of {other.name!r}: Telegram revokes a key that is used twice at once"
+            )
+    return book
 
 
 def checked_options(options: Mapping[str, object]) -> None:
@@ -42,7 +76,7 @@ def checked_options(options: Mapping[str, object]) -> None:
             )
 
 
-def checked_session(name: str, session: Session | str) -> Session:
+def _session(name: str, session: Session | str) -> Session:
     """The Telethon session that is meant.
 
     Raises:
@@ -60,7 +94,7 @@ def checked_session(name: str, session: Session | str) -> Session:
     raise _no_session(name)
 
 
-def same_key(one: Session, other: Session) -> bool:
+def _same_key(one: Session, other: Session) -> bool:
     """Whether both have the same authorization key; a session without one has none in common with any."""
     if one is other:
         return True

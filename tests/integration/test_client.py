@@ -77,10 +77,12 @@ async def test_a_call_that_is_never_answered_ends_by_the_rpc_timeout(telegram, n
 async def test_calls_made_as_the_connection_is_given_up_do_not_hang(telegram, new_fleet, eventually):
     """R-D3: Telethon leaves those hanging that it had not sent yet."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
-    fleet = new_fleet(alice, connection_retries=1, retry_delay=0)
+    fleet = new_fleet(alice, connection_retries=1, retry_delay=0.2)
     async with fleet:
         telegram.faults.refuse_connections()
         telegram.faults.disconnect()
+        await eventually(lambda: fleet.tasks.count(type="reconnect"))
+        await eventually(lambda: not fleet.tasks.count(type="send_loop"))
         sending = [asyncio.ensure_future(fleet["alice"].send_message("bob", f"m{n}")) for n in range(3)]
         await eventually(lambda: fleet["alice"].status.restarts >= 1)
         telegram.faults.accept_connections()

@@ -1,0 +1,60 @@
+"""Where the refs of sessions come from: each is waited for from the moment its session is added."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from telestage.actors.kernel import Ref
+from telestage.actors.telegram.book import SessionBook
+from telestage.actors.telegram.errors import SessionDead
+from telestage.actors.telegram.manager import AddSession
+
+__all__ = ["Launches"]
+
+_log = logging.getLogger("telestage.fleet")
+
+
+class Launches:
+    """The sessions of a running fleet, by name. Nobody who waits for one is left waiting."""
+
+    def __init__(self) -> None:
+        self._refs: dict[str, asyncio.Future[Ref]] = {}
+
+    async def launch(self, manager: Ref, book: SessionBook) -> None:
+        """Has the manager start the session. If it can't, whoever asks for the ref gets the error."""
+        future = self._future(book.name)
+        try:
+            ref = await manager.ask(AddSession(book))
+        except Exception as error:
+            _log.exception("%s could not be started", book.name)
+            _fail(future, error)
+        else:
+            if isinstance(ref, Ref) and not future.done():
+                future.set_result(ref)
+
+    async def ref(self, name: str) -> Ref:
+        """The ref of a session; waits until it has been started, which takes no longer than an ask."""
+        return await asyncio.shield(self._future(name))
+
+    def forget(self, name: str) -> None:
+        """The session was removed; another may have its name."""
+        self._refs.pop(name, None)
+
+    def end(self) -> None:
+        """The fleet has ended: who still waits gets `SessionDead`."""
+        for name, future in self._refs.items():
+            _fail(future, SessionDead(name, "the fleet was stopped"))
+        self._refs.clear()
+
+    def _future(self, name: str) -> asyncio.Future[Ref]:
+        future = self._refs.get(name)
+        if future is None:
+            future = self._refs[name] = asyncio.get_running_loop().create_future()
+        return future
+
+
+def _fail(future: asyncio.Future[Ref], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # looked at: nobody needs to have waited for it
