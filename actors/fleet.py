@@ -28,13 +28,7 @@ from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.registrations import Registrations
 from telestage.actors.telegram.session import Credentials
 from telestage.actors.telegram.sources import checked_options, close_session, new_book
-from telestage.messages import (
-    FleetStatus,
-    PauseSession,
-    RemoveSession,
-    ResumeSession,
-    SessionState,
-)
+from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession, SessionState
 
 __all__ = ["Fleet"]
 
@@ -165,7 +159,11 @@ class Fleet:
         return self[name]
 
     async def remove(self, name: str, timeout: float = 5.0) -> None:
-        """Disconnects a session and forgets it. What waits for it fails with `SessionDead`.
+        """Disconnects a session and forgets it. What runs is cancelled; what waits fails with `SessionDead`.
+
+        Args:
+            timeout: Seconds for all of it; what runs has the part beyond 5 s to end by itself. What resists its
+                cancellation is named in a WARNING and left behind.
 
         Raises:
             SessionUnknown: There is none of that name.
@@ -174,6 +172,9 @@ class Fleet:
         if self._manager is not None:
             with contextlib.suppress(SessionDead):  # it never began
                 ref = await self._ref(name)
+                for monitor in book.monitors.values():
+                    if monitor.ref is not None:  # together with the session, not after it
+                        monitor.ref.stop(grace=0.0)
                 await self._manager.ask(RemoveSession(session=name, timeout=timeout))
                 if not await ref.stopped(timeout + 5.0):
                     _log.warning("%s resists its removal; left behind", name)

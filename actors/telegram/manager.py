@@ -47,6 +47,8 @@ __all__ = ["AddSession", "ManagerActor", "PermitBoard"]
 
 _log = logging.getLogger("telestage.manager")
 
+_PATIENCE = 5.0  # seconds in which what runs in a session ends, or is left behind, once it is cancelled (R-T3)
+
 
 class AddSession(msgspec.Struct, frozen=True):
     """Start a session; answered by its ref. `SessionExists` if there is one of that name."""
@@ -146,7 +148,7 @@ class ManagerActor(Actor):
         ref = self.children.get(message.session)
         if ref is None:
             return False
-        ref.stop(grace=message.timeout / 5)
+        ref.stop(grace=max(0.0, message.timeout - _PATIENCE))
         return True
 
     @handles(PermitRequest)
