@@ -27,6 +27,7 @@ from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, Directive, Supervision
 from telestage.actors.kernel.system import ActorStatistics, ActorSystem
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
+from telestage.actors.kernel.thespian_base import AsyncioSystemBase
 from telestage.actors.kernel.timers import Timer
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "AskDirection",
     "AskError",
     "AskTimeout",
+    "AsyncioSystemBase",
     "Backoff",
     "ChildFailed",
     "DeadLetter",

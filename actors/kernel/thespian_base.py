@@ -45,7 +45,6 @@ Period = timedelta | float | None
 
 _REQUEST_PATIENCE = 60.0  # seconds the loop's thread gets to answer a request: a handler may block it
 _THREAD_PATIENCE = 30.0  # and to end
-_MOST_UNHEARD = 1000  # messages kept for an outsider that doesn't listen
 
 
 class Requester:
@@ -56,7 +55,7 @@ class Requester:
         self._base = base
         self._asks = count(1)
         self._arrived = threading.Condition()
-        self._heard: deque[tuple[object, int | None]] = deque(maxlen=_MOST_UNHEARD)
+        self._heard: deque[tuple[object, int | None]] = deque()  # without a bound, as Thespian's own
         self._closed = False
 
     def put(self, message: object, ask: int | None) -> None:
@@ -259,13 +258,8 @@ class AsyncioSystemBase:
                     await office.ended.wait()
                     await office.exit_all()
                 finally:
-                    office.call_all(_close)
+                    office.close_all()
         except BaseException as error:
             if not started.done():
                 started.set_exception(error)
             raise
-
-
-def _close(outsider: Outsider) -> None:
-    if isinstance(outsider, Requester):
-        outsider.close()

@@ -4,7 +4,7 @@ Invariants, as Thespian has them:
 - An actor is made once and never restarted: a message that it fails on `ATTEMPTS` times in a row goes back to
   its sender as a `PoisonMessage`, and the actor goes on with its state.
 - An actor that gets an `ActorExitRequest` handles it, and is gone. Its parent gets `ChildActorExited`.
-- What is sent to an actor that is gone goes to those that handle dead letters, as a `DeadEnvelope`.
+- What is sent to an actor that is gone goes to who handles dead letters, as a `DeadEnvelope`.
 """
 # mypy: untyped-calls-exclude=thespian
 
@@ -92,7 +92,8 @@ class Host(Actor):
                     self.instance.receiveMessage(message, parcel.sender)
                 except Exception:
                     details = traceback.format_exc()
-                    _log.warning("%s failed on %s (attempt %d)", self.address, message, attempt, exc_info=True)
+                    kind = type(message).__name__  # not its text: making that may be what fails
+                    _log.warning("%s failed on a %s (attempt %d)", self.address, kind, attempt, exc_info=True)
                 else:
                     break
             else:

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable
 from typing import Protocol
 
 from thespian.actors import (
@@ -49,6 +48,9 @@ class Outsider(Protocol):
     def put(self, message: object, ask: int | None) -> None:
         """Takes a message in; `ask` is the ask of this outsider it goes back to, if any."""
 
+    def close(self) -> None:
+        """Ends its waits: nothing more will come."""
+
 
 class PostOffice:
     """The addresses of one system."""
@@ -63,7 +65,7 @@ class PostOffice:
         self._hosts: dict[str, Ref] = {}
         self._outsiders: dict[str, Outsider] = {}
         self._names: dict[str, ActorAddress] = {}
-        self._dead_letter_handlers: list[ActorAddress] = []
+        self._dead_letter_handler: ActorAddress | None = None
         self._primaries = 0
         self._empty = asyncio.Event()
         capabilities.update(
@@ -86,7 +88,7 @@ class PostOffice:
         self.route(Parcel(message, sender or self.system_address, target, self.ask))
 
     def route(self, parcel: Parcel) -> None:
-        """Hands a parcel to whom it is addressed to; if he is gone, to those that handle dead letters."""
+        """Hands a parcel to whom it is addressed to; if he is gone, to who handles dead letters."""
         key = parcel.target.actorAddressString
         host = self._hosts.get(key)
         if host is not None:
@@ -103,8 +105,8 @@ class PostOffice:
         if isinstance(parcel.message, DeadEnvelope | ChildActorExited):
             return
         envelope = DeadEnvelope(parcel.target.actorAddressString, parcel.message)
-        for handler in list(self._dead_letter_handlers):
-            self.route(Parcel(envelope, parcel.sender, handler, parcel.ask))
+        if self._dead_letter_handler is not None:
+            self.route(Parcel(envelope, parcel.sender, self._dead_letter_handler, parcel.ask))
 
     def _dead_letter(self, letter: DeadLetter) -> None:
         """What still waited for an actor as it exited."""
@@ -112,10 +114,11 @@ class PostOffice:
             self._undeliverable(letter.message)
 
     def handle_dead_letters(self, address: ActorAddress, enable: bool) -> None:
-        """Has an actor get dead letters, or no longer."""
-        self._dead_letter_handlers = [known for known in self._dead_letter_handlers if known != address]
+        """Has an actor get dead letters, instead of who got them before; or no longer."""
         if enable:
-            self._dead_letter_handlers.append(address)
+            self._dead_letter_handler = address
+        elif self._dead_letter_handler == address:
+            self._dead_letter_handler = None
 
     # -- actors -------------------------------------------------------------------------------------
 
@@ -216,10 +219,10 @@ class PostOffice:
         """Takes an outsider's address away."""
         self._outsiders.pop(outsider.address.actorAddressString, None)
 
-    def call_all(self, tell: Callable[[Outsider], None]) -> None:
-        """Tells every outsider something."""
-        for outsider in list(self._outsiders.values()):
-            tell(outsider)
+    def close_all(self) -> None:
+        """Ends the waits of every outsider."""
+        for outsider in self._outsiders.values():
+            outsider.close()
 
     def end(self) -> None:
         """Begins the end of the system."""
@@ -228,7 +231,7 @@ class PostOffice:
     async def exit_all(self) -> None:
         """Asks every actor to exit, and waits for it up to a deadline."""
         self.sources.unload_all()
-        self._dead_letter_handlers.clear()
+        self._dead_letter_handler = None
         if not self._hosts:
             return
         self._empty.clear()

@@ -28,7 +28,7 @@ from thespian.initmsgs import initializing_messages
 from thespian.transient import transient
 from thespian.troupe import troupe
 
-from telestage.actors.kernel.thespian_base import AsyncioSystemBase
+from telestage.actors.kernel import AsyncioSystemBase
 
 WAIT = timedelta(seconds=10)
 
@@ -173,6 +173,22 @@ def test_dead_letters_go_to_who_handles_them(system: ActorSystem) -> None:
     assert system.ask(handler, "log", WAIT) == ["too late"]
 
 
+def test_the_latest_to_handle_dead_letters_gets_them_alone(system: ActorSystem) -> None:
+    first, second, echo = system.createActor(Family), system.createActor(Family), system.createActor(Echo)
+    system.tell(echo, ActorExitRequest())
+    for handler in (first, second):
+        system.tell(handler, "dead letters")
+        assert system.ask(handler, "log", WAIT) == []
+    system.tell(first, "no dead letters")  # it hasn't been told any since: no effect
+    system.ask(first, "log", WAIT)
+    system.tell(echo, "for the second")
+    until(lambda: system.ask(second, "log", WAIT) == ["for the second"])
+    system.tell(second, ActorExitRequest())
+    until(lambda: system.ask(second, "log", 0.05) is None)
+    system.tell(echo, "for nobody")
+    assert system.ask(first, "log", WAIT) == []
+
+
 def test_a_message_that_fails_three_times_comes_back_as_poison(system: ActorSystem) -> None:
     class Delicate(ActorTypeDispatcher):
         tries = 0
@@ -191,6 +207,18 @@ def test_a_message_that_fails_three_times_comes_back_as_poison(system: ActorSyst
     assert system.ask(delicate, "state is kept", WAIT) == 4
     other = system.createActor(Delicate)
     assert system.ask(other, "twice", WAIT) == 3
+
+
+def test_a_message_that_cannot_be_shown_is_poison_like_any_other(system: ActorSystem) -> None:
+    class Unshowable:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    class Shows(ActorTypeDispatcher):
+        def receiveMsg_Unshowable(self, msg: Unshowable, sender: Any) -> None:
+            str(msg)
+
+    assert isinstance(system.ask(system.createActor(Shows), Unshowable(), WAIT), PoisonMessage)
 
 
 def test_poison_that_poisons_its_sender_ends_there(system: ActorSystem) -> None:
