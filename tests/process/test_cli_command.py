@@ -172,6 +172,7 @@ def fleet_file(tmp_path: Path, server: Server) -> Path:
             handler = "shop:keep"
             chats = "talk"
             incoming = true
+            intensity = 0
         """)
     )
     return file
@@ -194,7 +195,7 @@ async def test_a_fleet_file_runs_against_a_server_until_sigterm(start, server, f
         await fleet.until("kept ping")
         await asyncio.wait_for(answered.wait(), SECONDS)
         await client.send_message("talk", "bad")
-        await fleet.until("failed 1 time")
+        await fleet.until("keep of alice is stopped, failed 1 time")
     finally:
         await client.disconnect()
     fleet.signal(signal.SIGTERM)
@@ -327,4 +328,5 @@ async def test_on_a_terminal_the_fleet_is_a_live_table(start, server, fleet_file
     assert re.search(r"alice\s*│\s*ready", text)
     assert re.search(r"keep\s*│\s*1 of 1", text)
     assert "alice is ready" in text
-    assert shown.endswith(b"\r\n")
+    assert shown.rindex(b"\x1b[2K") > shown.rindex("│".encode()), "the table is taken away at the end"
+    assert re.search(r"ended: \d+ operations; .*\r\n$", text)

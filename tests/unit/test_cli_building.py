@@ -3,7 +3,6 @@
 import base64
 import logging
 import os
-import sqlite3
 import struct
 import sys
 import textwrap
@@ -123,9 +122,9 @@ def test_sessions_get_their_options_and_monitors(build, module, tmp_path) -> Non
             ("carol", "drop"),
         ]
         assert built.fleet.limits.operations == 3
-    with sqlite3.connect(tmp_path / "carol.session") as database:  # the file isn't held any more
-        database.execute("begin exclusive")
-    database.close()
+        carol = built.fleet["carol"]._book.session
+        assert carol._conn is not None
+    assert carol._conn is None, "its file is still open"
 
 
 def test_handlers_that_can_not_be_used_are_named(problem, module) -> None:

@@ -1,5 +1,6 @@
 """The command's face: one line for what is wrong, an exit code, and a start without Telethon."""
 
+import logging
 import subprocess
 import sys
 from importlib.metadata import version
@@ -113,6 +114,19 @@ def test_a_failure_is_exit_code_1_and_a_traceback_is_shown_only_with_debug(run, 
     assert code == 1
     assert "Traceback " in err
     assert err.endswith("telestage: error: unexpected ZeroDivisionError: of a kind\n")
+
+
+def test_debug_may_stand_before_the_command_or_after_it(run, monkeypatch) -> None:
+    levels: list[int] = []
+
+    def logging_to(handler: object, level: int) -> None:
+        levels.append(level)
+        raise CommandError("enough")
+
+    monkeypatch.setattr("telestage.cli.logs.logging_to", logging_to)
+    for arguments in (["loopback"], ["--debug", "loopback"], ["loopback", "--debug"]):
+        assert run(*arguments)[0] == 1
+    assert levels == [logging.WARNING, logging.DEBUG, logging.DEBUG]
 
 
 def test_with_debug_the_secrets_of_the_file_are_left_out_of_the_traceback(run, monkeypatch, tmp_path: Path) -> None:
