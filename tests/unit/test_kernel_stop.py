@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -306,6 +307,33 @@ async def test_stop_during_the_start_and_during_a_backoff(system: ActorSystem) -
     for ask in asks:
         with pytest.raises(ActorStopped):
             await ask
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_start_that_resists_does_not_keep_its_actor(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-M4: the hook is left behind, and its worker with it."""
+    gate = asyncio.Event()
+
+    class Stubborn(Kid):
+        async def started(self) -> None:
+            while not gate.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await gate.wait()
+
+    log: list[object] = []
+    ref = system.spawn(Stubborn, log, name="stubborn")
+    while not system.tasks.count(type="started"):
+        await asyncio.sleep(0)
+    ref.stop(grace=0)
+    assert await ref.stopped(1)
+    assert log == ["stopped"]
+    while "started() of /stubborn resists cancellation" not in caplog.text:
+        await asyncio.sleep(0.01)
+    gate.set()
+    while any("started" in task.get_name() for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
 
 
 async def test_an_actor_that_stops_itself_ends_after_the_message_with_its_error(system: ActorSystem) -> None:
