@@ -1,14 +1,15 @@
-"""The Telethon client of a session, with four promises that the plain one doesn't make.
+"""The Telethon client of a session, with five promises that the plain one doesn't make.
 
 - Every call has a deadline: Telethon's own waits for ever when Telegram doesn't answer.
 - A call from outside a turn becomes an operation of the session (see `scope`).
 - A message that is sent again is sent with the same random_id, so Telegram takes it for the first.
 - An update is handed on in the same step in which it is counted as received, in order; after a
   reconnect what was missed is fetched. (Telethon makes a task per update, and doesn't catch up.)
+- A client that never connected leaves alone what its session knows of updates. (Telethon overwrites it.)
 
-It overrides three methods of Telethon's that aren't documented: `_call`, by which every request goes,
-those of downloads too; `_preprocess_updates` and `_handle_auto_reconnect`. telethon is pinned to 1.45 for
-that, and tests/integration/test_client.py fails when one of them changes.
+It overrides four methods of Telethon's that aren't documented: `_call`, by which every request goes,
+those of downloads too; `_preprocess_updates`, `_handle_auto_reconnect` and `_save_states_and_entities`.
+telethon is pinned to 1.45 for that, and tests/integration/test_client.py fails when one of them changes.
 """
 
 from __future__ import annotations
@@ -104,3 +105,7 @@ class SessionClient(TelegramClient):
         # any authorised call tells Telegram to go on sending updates; the difference fetches what was missed
         await self.catch_up()
         self._on_reconnect()
+
+    async def _save_states_and_entities(self) -> None:
+        if not self._message_box.is_empty():
+            await super()._save_states_and_entities()

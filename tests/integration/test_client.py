@@ -43,6 +43,12 @@ def test_telethon_calls_handle_auto_reconnect_after_each_reconnect():
     assert "self._auto_reconnect_callback()" in inspect.getsource(MTProtoSender._reconnect)
 
 
+def test_a_client_that_disconnects_saves_its_states_by_save_states_and_entities():
+    """R-M5: whether or not it has any."""
+    assert parameters(TelegramBaseClient._save_states_and_entities) == ["self"]
+    assert "await self._save_states_and_entities()" in inspect.getsource(TelegramBaseClient._disconnect_coro)
+
+
 async def test_the_overridden_methods_are_used(telegram, new_fleet, eventually):
     """R-Q1, R-M5: in a real client, over a real connection."""
     alice = telegram.add_user("alice")

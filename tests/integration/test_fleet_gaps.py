@@ -53,15 +53,12 @@ async def test_private_messages_sent_while_cut_off_arrive_once_and_in_order(tele
     assert got["alice"] == [f"p{n}" for n in range(6)]
 
 
-@pytest.mark.parametrize("slow", [None, "users.getUsers", "updates.getDifference"])
-async def test_posts_made_while_a_session_restarts_arrive_once_and_in_order(telegram, new_fleet, eventually, slow):
-    """R-M5: what the new client fetches waits until the monitors are taken over, whichever takes longer."""
+async def test_posts_made_while_a_session_restarts_arrive_once_and_in_order(telegram, new_fleet, eventually):
+    """R-M5: over kills and disconnects in a row."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
     news = telegram.add_channel("news", members=[alice, bob], megagroup=True)
     fleet = new_fleet(alice)
     got = watched(fleet, "news", "bob")
-    if slow:
-        telegram.faults.latency(0.05, slow)
     async with fleet:
         telegram.post(news, "n0")
         telegram.post(bob, "b0", to=alice)
@@ -80,6 +77,38 @@ async def test_posts_made_while_a_session_restarts_arrive_once_and_in_order(tele
     assert [text for text in got["alice"] if text[0] == "n"] == [f"n{n}" for n in range(7)]
     assert [text for text in got["alice"] if text[0] == "b"] == [f"b{n}" for n in range(7)]
     assert len(got["alice"]) == 15
+
+
+@pytest.mark.parametrize("slow", ["users.getUsers", "updates.getDifference", "updates.getChannelDifference"])
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_posts_made_while_there_was_no_client_at_all_arrive_once_and_in_order(
+    telegram, new_fleet, eventually, slow, failures
+):
+    """R-M5: what the new client fetches waits until the monitors are taken over, whichever takes longer.
+
+    A client that could not even connect doesn't overwrite where the updates stand.
+    """
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    news = telegram.add_channel("news", members=[alice])
+    fleet = new_fleet(alice, connection_retries=0, retry_delay=0)
+    got = watched(fleet, "news", "bob")
+    async with fleet:
+        telegram.post(news, "n0")
+        telegram.post(bob, "b0", to=alice)
+        await eventually(lambda: len(got["alice"]) == 2)
+        telegram.faults.refuse_connections()
+        telegram.faults.disconnect(alice)
+        await eventually(lambda: fleet["alice"].status.restarts >= failures)
+        for n in range(1, 6):
+            telegram.post(news, f"n{n}")
+            telegram.post(bob, f"b{n}", to=alice)
+        telegram.faults.latency(0.05, slow)
+        telegram.faults.accept_connections()
+        await eventually(lambda: len(got["alice"]) >= 12)
+        telegram.post(news, "n6")
+        await eventually(lambda: "n6" in got["alice"])
+    assert [text for text in got["alice"] if text[0] == "n"] == [f"n{n}" for n in range(7)]
+    assert [text for text in got["alice"] if text[0] == "b"] == [f"b{n}" for n in range(6)]
 
 
 async def test_an_update_that_was_lost_comes_before_the_one_that_shows_the_gap(telegram, new_fleet, eventually):
