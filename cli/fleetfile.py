@@ -6,6 +6,8 @@ what an error says would be right. All tables are closed: a key that isn't here 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Literal
 
 import msgspec
@@ -46,17 +48,19 @@ Event = Literal[
 
 _CHATS = ("chats", "blacklist_chats")
 _MESSAGE = (*_CHATS, "incoming", "outgoing", "from_users", "forwards", "pattern")
-EVENT_FILTERS: dict[str, tuple[str, ...]] = {
-    "NewMessage": _MESSAGE,
-    "MessageEdited": _MESSAGE,
-    "MessageDeleted": _CHATS,
-    "MessageRead": (*_CHATS, "inbox"),
-    "ChatAction": _CHATS,
-    "UserUpdate": _CHATS,
-    "CallbackQuery": (*_CHATS, "pattern"),
-    "InlineQuery": ("pattern",),
-    "Raw": (),
-}
+EVENT_FILTERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "NewMessage": _MESSAGE,
+        "MessageEdited": _MESSAGE,
+        "MessageDeleted": _CHATS,
+        "MessageRead": (*_CHATS, "inbox"),
+        "ChatAction": _CHATS,
+        "UserUpdate": _CHATS,
+        "CallbackQuery": (*_CHATS, "pattern"),
+        "InlineQuery": ("pattern",),
+        "Raw": (),
+    }
+)
 """The filters that each event of `telethon.events` has."""
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 
 from telestage.cli.errors import CommandError, UsageError
+from telestage.cli.logs import logging_to
 from telestage.cli.signals import StopSignals
 from telestage.testing import BadArgument, LoopbackTelegram, LoopbackUser, UnknownPeer
 
-__all__ = ["Loopback", "serve"]
+__all__ = ["Loopback", "serve", "serve_until_signal"]
 
 _LOOK_FOR_CODES = 0.1  # seconds
 
@@ -62,6 +63,12 @@ class _Listening(msgspec.Struct, frozen=True, tag="listening", tag_field="event"
 class _LoginCode(msgspec.Struct, frozen=True, tag="login_code", tag_field="event"):
     phone: str
     code: str
+
+
+def serve_until_signal(request: Loopback, level: int) -> None:
+    """`serve` on a loop of its own, with what is logged from `level` on going to stderr."""
+    with logging_to(None, level):
+        asyncio.run(serve(request))
 
 
 async def serve(request: Loopback) -> None:

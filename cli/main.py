@@ -7,7 +7,6 @@ to say what there is.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -49,6 +48,9 @@ def _run(arguments: list[str]) -> int:
             print(file=sys.stderr)  # a ^C leaves the cursor in the middle of a line
     except CommandError as error:
         return _failed(error, str(error), error.exit_code, error.redact(traceback.format_exc()) if debug else "")
+    except typer.Abort:
+        print(file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # whoever read stdout has gone; without this Python would complain of it once more at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -196,8 +198,7 @@ def loopback(
 ) -> None:
     """Serve a Telegram of its own on loopback, and print its address, its users' sessions and its login codes."""
     from telestage.cli.checking import loopback_host
-    from telestage.cli.logs import logging_to
-    from telestage.cli.loopback import Loopback, serve
+    from telestage.cli.loopback import Loopback, serve_until_signal
 
     address = loopback_host(host)
     if address is None:
@@ -214,8 +215,7 @@ def loopback(
         public_key=public_key,
         json=json,
     )
-    with logging_to(None, logging.DEBUG if debug or context.obj else logging.WARNING):
-        asyncio.run(serve(request))
+    serve_until_signal(request, logging.DEBUG if debug or context.obj else logging.WARNING)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

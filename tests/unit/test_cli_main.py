@@ -123,7 +123,7 @@ def test_debug_may_stand_before_the_command_or_after_it(run, monkeypatch) -> Non
         levels.append(level)
         raise CommandError("enough")
 
-    monkeypatch.setattr("telestage.cli.logs.logging_to", logging_to)
+    monkeypatch.setattr("telestage.cli.loopback.logging_to", logging_to)
     for arguments in (["loopback"], ["--debug", "loopback"], ["loopback", "--debug"]):
         assert run(*arguments)[0] == 1
     assert levels == [logging.WARNING, logging.DEBUG, logging.DEBUG]
