@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from telethon.crypto import AuthKey
+from telethon.network import authenticator
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
@@ -86,6 +88,28 @@ async def test_a_number_without_an_account_is_signed_up_on_request(ask, code_com
 async def test_a_number_without_an_account_is_otherwise_an_error(ask, code_command):
     with pytest.raises(CommandError, match="has no account; give a first name to sign up"):
         await login(ask(code_command=code_command))
+
+
+async def test_a_key_that_a_session_string_can_not_hold_is_not_signed_in_with(
+    telegram, ask, alice, code_command, telegram_client, monkeypatch
+):
+    """One handshake in 256 ends in a key that begins with a zero byte, which Telethon leaves out."""
+    agree, agreed = authenticator.do_authentication, []
+
+    async def agree_on_a_short_one_first(sender):
+        key, offset = await agree(sender)
+        if not agreed:
+            key = AuthKey(key.key[1:])
+            telegram._state.add_device(key.key)  # as if it had come out of the handshake
+        agreed.append(key)
+        return agreed[-1], offset
+
+    monkeypatch.setattr(authenticator, "do_authentication", agree_on_a_short_one_first)
+    session = StringSession(await login(ask(code_command=code_command)))
+    assert [len(key.key) for key in agreed] == [255, 256]
+    assert session.auth_key == agreed[-1]
+    client = await telegram_client(session)
+    assert (await client.get_me()).id == alice.id
 
 
 @pytest.mark.parametrize("name", ["alice.txt", "alice.session"])
