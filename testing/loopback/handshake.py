@@ -31,8 +31,12 @@ PRIME = int(  # Telegram's own safe prime, which clients know and need not test
     16,
 )
 
-# Any product of two primes will do as a proof of work; small ones let a hundred clients log in at once.
-_SMALL_PRIMES = (1000003, 1000033, 1000037, 1000039, 1000081, 1000099, 1000117, 1000121, 1000133, 1000151)
+# Any product of two primes will do as a proof of work. A small factor lets a hundred clients log in at once, and
+# with two of the same size Telethon's factorization gives up once in 4,000 times.
+_SMALLER = (1000003, 1000033, 1000037, 1000039, 1000081, 1000099, 1000117, 1000121, 1000133, 1000151)
+_LARGER = (2147483647, 2147483629, 2147483587, 2147483579, 2147483563, 2147483549, 2147483543, 2147483497)
+
+_KEY_LENGTH = 256
 
 _ALLOWED = {
     struct.pack("<I", request.CONSTRUCTOR_ID)
@@ -80,7 +84,7 @@ class Handshake:
     def _offer_pq(self, request: functions.ReqPqMultiRequest) -> TLObject:
         self._nonce = request.nonce
         self._server_nonce = int.from_bytes(os.urandom(16), "little", signed=True)
-        self._p, self._q = sorted(random.sample(_SMALL_PRIMES, 2))
+        self._p, self._q = random.choice(_SMALLER), random.choice(_LARGER)
         self._due = functions.ReqDHParamsRequest
         return types.ResPQ(
             nonce=self._nonce,
@@ -132,8 +136,16 @@ class Handshake:
         g_b = _number(inner.g_b)
         if not 1 < g_b < PRIME - 1:
             raise ProtocolViolation("g_b is not within (1, p - 1)")
-        # Unpadded, as Telethon has it: a key that begins with a zero byte, one in 256, has 255 bytes.
-        self.key = _big_endian(pow(g_b, self._a, PRIME))
+        key = _big_endian(pow(g_b, self._a, PRIME))
+        if len(key) < _KEY_LENGTH:
+            # One key in 256 begins with a zero byte. Telethon drops the byte and then saves another key than it
+            # uses, so the session would be worthless when it is opened again: let it try once more.
+            return types.DhGenRetry(
+                nonce=self._nonce,
+                server_nonce=self._server_nonce,
+                new_nonce_hash2=new_nonce_hash(key, self._new_nonce, 2),
+            )
+        self.key = key
         return types.DhGenOk(
             nonce=self._nonce,
             server_nonce=self._server_nonce,
