@@ -87,6 +87,9 @@ class Connection:
                     await cast(Awaitable[None], self.client.disconnect())  # a coroutine while the loop runs
         except TimeoutError:
             _log.warning("%s: disconnecting took longer than %g s", self.client.label, _DISCONNECT_SECONDS)
+        ended: asyncio.Future[None] = self.client.disconnected
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # looked at: a connect that failed has told it already
 
     @contextlib.asynccontextmanager
     async def within(self, seconds: float) -> AsyncIterator[None]:

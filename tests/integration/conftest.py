@@ -1,10 +1,12 @@
 """What the integration tests share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol
 
 import pytest
+import pytest_asyncio
 
 from telestage.actors import Fleet, Limits
 from telestage.testing import LoopbackUser
@@ -44,3 +46,26 @@ def new_fleet() -> NewFleet:
         return fleet
 
     return make
+
+
+class Stubborn:
+    """Something to call or to handle events with that swallows its cancellation, until the test is over."""
+
+    def __init__(self) -> None:
+        self.__name__ = self.__qualname__ = "stubborn"
+        self.calls: list[object] = []
+        self.end = asyncio.Event()
+
+    async def __call__(self, argument: object) -> None:
+        self.calls.append(argument)
+        while not self.end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.end.wait()
+
+
+@pytest_asyncio.fixture
+async def stubborn() -> AsyncIterator[Stubborn]:
+    """A function that resists its cancellation as long as the test runs, however the test ends."""
+    function = Stubborn()
+    yield function
+    function.end.set()

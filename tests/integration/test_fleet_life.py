@@ -1,7 +1,6 @@
 """The life of a fleet: started, changed while it runs, stopped, and nothing left; and what it refuses."""
 
 import asyncio
-import contextlib
 
 import pytest
 from telethon import events
@@ -39,8 +38,10 @@ async def test_a_session_is_removed_before_it_ever_ran(telegram, new_fleet, tmp_
     """R-G5: the file that it opened is closed."""
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice)
-    fleet.add("file", session=str(tmp_path / "file.session"))
+    file = SQLiteSession(str(tmp_path / "file.session"))
+    fleet.add("file", session=file)
     await fleet.remove("file")
+    assert file._conn is None
     await fleet.remove("alice")
     assert len(fleet) == 0
     with pytest.raises(SessionUnknown):
@@ -62,24 +63,15 @@ async def test_a_session_is_removed_while_it_connects(telegram, new_fleet):
         assert fleet.tasks.count(owner="/manager/alice") == 0
 
 
-async def test_removing_a_session_takes_5_s_at_most_whatever_resists(telegram, new_fleet, eventually, caplog):
+async def test_removing_a_session_takes_5_s_at_most_whatever_resists(telegram, new_fleet, eventually, stubborn, caplog):
     """R-T3: what resists is named in a WARNING and isn't counted any more."""
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice)
-    end = asyncio.Event()
-    inside = []
-
-    async def stubborn(argument):
-        inside.append(argument)
-        while not end.is_set():
-            with contextlib.suppress(asyncio.CancelledError):
-                await end.wait()
-
     fleet.on(events.NewMessage)(stubborn)
     async with fleet:
         telegram.post(alice, "hi")
         asked = asyncio.ensure_future(fleet["alice"].call(stubborn))
-        await eventually(lambda: len(inside) == 2)
+        await eventually(lambda: len(stubborn.calls) == 2)
         loop = asyncio.get_running_loop()
         began = loop.time()
         await fleet.remove("alice")
@@ -88,7 +80,6 @@ async def test_removing_a_session_takes_5_s_at_most_whatever_resists(telegram, n
             await asked
         assert fleet.tasks.count(owner="/manager/alice") == 0
         assert fleet.status().permits.total.in_use == 0
-        end.set()
     warnings = [record.getMessage() for record in caplog.records if "resists" in record.getMessage()]
     assert any("/manager/alice/stubborn" in line for line in warnings)
     assert any("of /manager/alice " in line for line in warnings)
