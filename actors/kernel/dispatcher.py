@@ -92,7 +92,7 @@ class Dispatcher:
         """Has the run queue worked off in the next turn of the event loop."""
         if not self._closing and not self._ending:
             self.armed = True
-            self.loop.call_soon(self._turn, context=self.context)
+            self.loop.call_soon(self._turn)
 
     def run_now(self, cell: Cell, ask: Ask) -> bool:
         """Runs one ask of an idle cell at once, inside its asker; false if it has to go by the mailbox.
