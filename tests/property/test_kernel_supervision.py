@@ -87,6 +87,14 @@ def test_a_backoff_without_jitter_is_exponential(first: float, factor: float, re
     assert delay == pytest.approx(first * factor**restarts)
 
 
+def test_a_restart_exactly_one_period_ago_still_counts() -> None:
+    """R-S2: as in OTP, whose comparison is >=."""
+    rules, log, rng = Supervision(intensity=1, period=5.0), RestartLog(), random.Random(0)
+    assert rules.decide(ValueError(), log, 0.0, rng).directive is Directive.RESTART
+    assert rules.decide(ValueError(), log, 5.0, rng).directive is Directive.ESCALATE
+    assert rules.decide(ValueError(), log, 5.25, rng).directive is Directive.RESTART
+
+
 def test_jitter_spreads_those_that_failed_together() -> None:
     """R-S2."""
     rng = random.Random(1)

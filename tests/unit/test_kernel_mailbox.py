@@ -275,6 +275,22 @@ async def test_a_full_mailbox_of_a_busy_actor_takes_abandoned_places_and_keeps_o
     assert system.statistics()[0].processed == 12
 
 
+async def test_making_room_keeps_the_rest_of_a_batch_ahead_of_what_came_later(system: ActorSystem) -> None:
+    log: list[object] = []
+    ref = system.spawn(Recorder, log, capacity=4)
+    gate = Gate()
+    ref.tell(gate)
+    asks = [asyncio.create_task(ref.ask(number)) for number in range(3)]
+    await gate.entered.wait()  # the gate and the three are one batch
+    ref.tell("later")
+    asks[0].cancel()
+    await asyncio.wait(asks[:1])
+    ref.tell("last")  # takes the place that has become free
+    gate.open.set()
+    await flushed(ref)
+    assert log == [1, 2, "later", "last", "flush"]
+
+
 async def test_send_waits_for_room_in_order_of_arrival(system: ActorSystem) -> None:
     """R-E3, back-pressure: senders that wait get room first come, first served."""
     log: list[object] = []
