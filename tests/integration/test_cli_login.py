@@ -106,7 +106,9 @@ async def test_a_key_that_a_session_string_can_not_hold_is_not_signed_in_with(
 
     monkeypatch.setattr(authenticator, "do_authentication", agree_on_a_short_one_first)
     session = StringSession(await login(ask(code_command=code_command)))
-    assert [len(key.key) for key in agreed] == [255, 256]
+    *short, last = (len(key.key) for key in agreed)
+    assert short, "the first was too short"
+    assert max(short) < last == 256  # another may be short by itself
     assert session.auth_key == agreed[-1]
     client = await telegram_client(session)
     assert (await client.get_me()).id == alice.id
