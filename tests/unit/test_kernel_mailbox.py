@@ -260,8 +260,11 @@ async def test_a_full_mailbox_of_a_busy_actor_takes_abandoned_places_and_keeps_o
     log: list[object] = []
     ref = system.spawn(Recorder, log, capacity=10)
     gate = Gate()
+    ref.pause()
     ref.tell(gate)
     asks = [asyncio.create_task(ref.ask(number)) for number in range(9)]
+    await asyncio.sleep(0)
+    ref.resume()
     await gate.entered.wait()  # the gate and the nine are one batch
     for number in range(0, 9, 2):
         asks[number].cancel()
@@ -279,8 +282,11 @@ async def test_making_room_keeps_the_rest_of_a_batch_ahead_of_what_came_later(sy
     log: list[object] = []
     ref = system.spawn(Recorder, log, capacity=4)
     gate = Gate()
+    ref.pause()
     ref.tell(gate)
     asks = [asyncio.create_task(ref.ask(number)) for number in range(3)]
+    await asyncio.sleep(0)
+    ref.resume()
     await gate.entered.wait()  # the gate and the three are one batch
     ref.tell("later")
     asks[0].cancel()
