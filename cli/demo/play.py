@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from telethon import events
+from telethon.events.newmessage import NewMessage
 from telethon.sessions.abstract import Session
 
 from telestage.actors import Backoff, Delivery, Fleet, Limits, Supervision, sign_in
@@ -26,6 +26,8 @@ from telestage.testing import LoopbackProcess
 __all__ = ["Play"]
 
 API_ID, API_HASH = 1, "demo"  # the server on loopback takes any
+
+_new_message: Any = NewMessage  # Telethon's builders carry no annotations
 
 _FLOOD_SECONDS = 2
 _LATENCY = 0.05  # seconds the server takes for each call, so that there is something to interrupt
@@ -99,7 +101,7 @@ class Play:
     def _watch(self) -> None:
         """Two monitors a channel in each watching session; one of the two raises on every tenth post."""
         for channel in CHANNELS:
-            post = events.NewMessage(chats=channel)
+            post = _new_message(chats=channel)
 
             async def keep(event: Any) -> None:
                 self._handled(event, "keep")
