@@ -1,8 +1,9 @@
-"""The Telethon client of a session, with five promises that the plain one doesn't make.
+"""The Telethon client of a session, with six promises that the plain one doesn't make.
 
 - Every call has a deadline: Telethon's own waits for ever when Telegram doesn't answer.
 - A call from outside a turn becomes an operation of the session (see `scope`).
 - A message that is sent again is sent with the same random_id, so Telegram takes it for the first.
+- A broken link leaves nothing behind that the next one would send a second time (see `transport`).
 - An update is handed on in the same step in which it is counted as received, in order; after a
   reconnect what was missed is fetched. (Telethon makes a task per update, and doesn't catch up.)
 - A client that never connected leaves alone what its session knows of updates. (Telethon overwrites it.)
@@ -19,10 +20,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from telethon import TelegramClient
+from telethon.network.connection.connection import Connection
+from telethon.network.connection.tcpfull import ConnectionTcpFull
 from telethon.sessions.abstract import Session
 from telethon.tl.tlobject import TLObject, TLRequest
 
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
+from telestage.actors.telegram.transport import starting_empty
 
 __all__ = ["SessionClient"]
 
@@ -37,6 +41,7 @@ class SessionClient(TelegramClient):
         label: What logs call it.
         on_update: Gets each update, in order, as it is received.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
+        connection: Of Telethon's, by which it talks.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
     """
 
@@ -51,9 +56,10 @@ class SessionClient(TelegramClient):
         on_update: Callable[[TLObject], None],
         on_reconnect: Callable[[], None],
         route: Callable[[Sequence[TLRequest], Callable[[TelegramClient], Awaitable[object]]], Awaitable[object]],
+        connection: type[Connection] = ConnectionTcpFull,
         **options: Any,
     ) -> None:
-        super().__init__(session, api_id, api_hash, **options)
+        super().__init__(session, api_id, api_hash, connection=starting_empty(connection), **options)
         self.label = label
         self._rpc_timeout = rpc_timeout
         self._on_update = on_update

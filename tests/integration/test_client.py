@@ -12,6 +12,8 @@ from telethon.client.telegrambaseclient import TelegramBaseClient
 from telethon.client.updates import UpdateMethods
 from telethon.client.users import UserMethods
 from telethon.network.mtprotosender import MTProtoSender
+from telethon.tl.functions.users import GetUsersRequest
+from telethon.tl.types import InputUserSelf
 
 from telestage.actors import Limits
 
@@ -63,6 +65,27 @@ async def test_the_overridden_methods_are_used(telegram, new_fleet, eventually):
             )
         )
         assert fleet["alice"].status.restarts == 0
+
+
+async def test_what_a_broken_link_left_unsent_is_not_sent_beside_its_repetition(telegram, new_fleet, eventually):
+    """R-Q1: Telethon alone sends both, one request twice at the same moment."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def cut_off_with_a_full_queue(client):
+            link = client._sender._connection
+            link._send_task.cancel()  # as when the kernel's buffer is full
+            asking = asyncio.ensure_future(client(GetUsersRequest([InputUserSelf()])))
+            await eventually(link._send_queue.full)
+            telegram.faults.disconnect(alice)
+            return await asking
+
+        before = [call.method for call in telegram.calls].count("users.getUsers")
+        (me,) = await fleet["alice"].call(cut_off_with_a_full_queue)
+        assert me.id == alice.id
+        assert [call.method for call in telegram.calls].count("users.getUsers") == before + 1
+        assert telegram.status().sessions == 1
 
 
 async def test_a_call_that_is_never_answered_ends_by_the_rpc_timeout(telegram, new_fleet):
