@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from telethon import TelegramClient, errors
+from telethon import errors
 from telethon.sessions.abstract import Session
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
@@ -27,7 +27,6 @@ from telestage.cli.prompting import ask
 
 __all__ = ["Login", "login"]
 
-_KEY_BYTES = 256
 _LOOPBACK_DC = 2  # the only one a loopback server has
 
 
@@ -96,8 +95,6 @@ async def login(request: Login) -> str:
 async def _signed_in(request: Login, session: Session) -> None:
     phone = request.phone or await ask("phone number, with the country's code", hint="give it with --phone")
     try:
-        if isinstance(session, StringSession):
-            await _agree_on_key(request, session)
         await sign_in(
             request.api_id,
             request.api_hash,
@@ -121,22 +118,6 @@ async def _signed_in(request: Login, session: Session) -> None:
     except OSError as error:
         where = request.server or "Telegram"
         raise CommandError(f"no connection to {where}: {error}") from error
-
-
-async def _agree_on_key(request: Login, session: Any) -> None:  # Any: it can be given a key, whatever its class says
-    """Has the session an authorization key that its string can hold.
-
-    Telethon keeps a key that begins with a zero byte, one in 256, without that byte, and a string session then
-    fills it up at the wrong end: the string would be of another key, and the login be lost.
-    """
-    async with asyncio.timeout(request.timeout):
-        while session.auth_key is None or len(session.auth_key.key) < _KEY_BYTES:
-            session.auth_key = None
-            client: Any = TelegramClient(session, request.api_id, request.api_hash, receive_updates=False)
-            try:
-                await client.connect()
-            finally:
-                await client.disconnect()
 
 
 def _code(request: Login, phone: str) -> Callable[[], str | Awaitable[str]]:

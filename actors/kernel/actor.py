@@ -16,9 +16,9 @@ from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.envelope import sender_of
 from telestage.actors.kernel.errors import Unhandled, WrongReply
 from telestage.actors.kernel.handlers import HandlerTable
-from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.steps import Notice
 from telestage.actors.kernel.stopping import Terminated, stop
 from telestage.actors.kernel.supervision import Supervision
 from telestage.actors.kernel.timers import Timer
@@ -92,7 +92,7 @@ class Actor(thespian.actors.Actor):
 
     def unhandled(self, message: object) -> None:
         """Gets what no handler takes. Default: a dead letter, and `Unhandled` to an asker."""
-        if isinstance(message, Terminated | ChildFailed):
+        if isinstance(message, Notice):
             return
         cell = self._cell
         error = Unhandled(cell.path, message)

@@ -14,12 +14,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from telestage.actors.kernel.errors import ActorError, ActorKilled, ActorRestarted, ActorStopped
 from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.ref import Ref
-from telestage.actors.kernel.steps import FAILED, RESTART, START, STOP
+from telestage.actors.kernel.steps import FAILED, RESTART, START, STOP, Notice
 from telestage.actors.kernel.stopping import end, settle, stop, stop_children
 from telestage.actors.kernel.supervision import Directive
 
@@ -34,7 +32,7 @@ _log = logging.getLogger("telestage.supervision")
 _CHILDREN_GRACE = 5.0  # seconds the children of a restarting actor get
 
 
-class ChildFailed(msgspec.Struct, frozen=True):
+class ChildFailed(Notice, frozen=True):
     """Told by the system lane to a supervisor that handles it: `ref` failed with `error`, answered by `directive`."""
 
     ref: Ref

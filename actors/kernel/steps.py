@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["FAILED", "RESTART", "START", "STOP", "Step"]
+import msgspec
+
+__all__ = ["FAILED", "RESTART", "START", "STOP", "Notice", "Step"]
 
 
 class Step(enum.Enum):
@@ -14,6 +16,10 @@ class Step(enum.Enum):
     FAILED = "failed"  # from outside, while no handler was suspended; the error is in `Family.overdue`
     RESTART = "restart"
     STOP = "stop"
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What the runtime tells by itself, by the system lane. One that nobody handles any more is no dead letter."""
 
 
 START, FAILED, RESTART, STOP = Step.START, Step.FAILED, Step.RESTART, Step.STOP

@@ -12,14 +12,12 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import bare, sender_of
 from telestage.actors.kernel.errors import ActorStopped
 from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.ref import Ref
-from telestage.actors.kernel.steps import STOP
+from telestage.actors.kernel.steps import STOP, Notice
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -31,7 +29,7 @@ _log = logging.getLogger("telestage.supervision")
 _CHILDREN_PATIENCE = 12.0  # seconds beyond the grace that children get to stop: cancelled, abandoned, hook
 
 
-class Terminated(msgspec.Struct, frozen=True):
+class Terminated(Notice, frozen=True):
     """Told by the system lane to who watches `ref`, exactly once: it has stopped, with `error` if any."""
 
     ref: Ref
@@ -140,7 +138,7 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
     for item in left:
         if isinstance(item, Ask):
             item.fail(error)
-        else:
+        elif not isinstance(bare(item), Notice):
             cell.dispatcher.dead_letters.add(bare(item), sender_of(item), cell, str(error))
     settle(cell, error)
     cell.make_room()

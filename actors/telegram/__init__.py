@@ -3,6 +3,7 @@
 from telestage.actors.telegram.bulk import BulkReport, Delivery
 from telestage.actors.telegram.errors import (
     FloodParked,
+    OperationCancelled,
     OperationTimeout,
     PermitTimeout,
     ReplyLost,
@@ -21,6 +22,7 @@ __all__ = [
     "FloodParked",
     "Limits",
     "LoginFailed",
+    "OperationCancelled",
     "OperationTimeout",
     "PermitTimeout",
     "ReplyLost",

@@ -20,6 +20,7 @@ from telestage.actors.kernel import TelestageError
 __all__ = ["LoginFailed", "sign_in"]
 
 _NO_CODE = "-"
+_KEY_BYTES = 256  # of an authorization key
 
 Answer = Callable[[], str | Awaitable[str]]
 
@@ -54,9 +55,11 @@ async def sign_in(
         TimeoutError: It took longer than `timeout` seconds.
     """
     session = StringSession() if session is None else session
-    client: Any = TelegramClient(session, api_id, api_hash, receive_updates=False, flood_sleep_threshold=0)
+    client: Any = None
     try:
         async with asyncio.timeout(timeout):
+            await _agree_on_key(session, api_id, api_hash)
+            client = TelegramClient(session, api_id, api_hash, receive_updates=False, flood_sleep_threshold=0)
             await client.connect()
             sent = await client.send_code_request(phone)
             try:
@@ -79,8 +82,27 @@ async def sign_in(
     except errors.PasswordHashInvalidError as error:
         raise LoginFailed(f"the second password of {phone} is wrong") from error
     finally:
-        await client.disconnect()
+        if client is not None:
+            await client.disconnect()
     return session
+
+
+async def _agree_on_key(login: Session, api_id: int, api_hash: str) -> None:
+    """Has a string session an authorization key that its string can hold.
+
+    Telethon keeps a key that begins with a zero byte, one in 256, without that byte, and the string is then
+    filled up at the wrong end: it would be the string of another key, and the login be lost.
+    """
+    if not isinstance(login, StringSession):
+        return
+    session: Any = login  # it can be given a key, whatever its class says
+    while session.auth_key is None or len(session.auth_key.key) < _KEY_BYTES:
+        session.auth_key = None
+        client: Any = TelegramClient(session, api_id, api_hash, receive_updates=False)
+        try:
+            await client.connect()
+        finally:
+            await client.disconnect()
 
 
 async def _ask(question: Answer) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 from telethon import TelegramClient
+from telethon.errors import BadRequestError, ForbiddenError
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
@@ -105,6 +106,7 @@ class SessionActor(Actor):
         """Connects, checks that the session is signed in, and takes its monitors up."""
         book = self._book
         self._enter(SessionState.CONNECTING, book.reason if book.restarts else None)
+        await self._sit_out()
         operation = f"{book.name}/connect/{book.restarts}"
         connection = book.connection = Connection(self._new_client(), self._lost)
         try:
@@ -115,6 +117,9 @@ class SessionActor(Actor):
                         await self._take_up(connection.client, monitor)
         except Exception as error:
             reason = sign_in_reason(error) or sign_in_reason(connection.lost or error)
+            seconds = flood_seconds(error)
+            if seconds is not None:
+                raise self._park(CONNECTING, CONNECTING, seconds) from error
             if reason is None:
                 raise
             self._die(reason)
@@ -294,6 +299,17 @@ class SessionActor(Actor):
         self._manager.tell(FloodSeen(session=book.name, kind=kind, method=what, until=until))
         return FloodParked(book.name, kind, until)
 
+    async def _sit_out(self) -> None:
+        """Waits for the end of the flood wait that the last attempt to begin has met: nothing is asked before."""
+        until = self._book.parked_until(CONNECTING)
+        if until is None:
+            return
+        longest = self.start_timeout / 2
+        wait = until - time.time()
+        await asyncio.sleep(min(wait, longest))
+        if wait > longest:
+            raise FloodParked(self._book.name, CONNECTING, until)
+
     async def _take_up(self, client: TelegramClient, monitor: MonitorBook) -> None:
         """Has a monitor go on with this client, or begin."""
         if monitor.ref is not None and not monitor.ref.alive:
@@ -301,7 +317,9 @@ class SessionActor(Actor):
         with in_turn(Turn()):
             try:
                 route = await find_route(client, monitor.spec)
-            except ValueError:
+            except (ValueError, BadRequestError, ForbiddenError) as error:  # what is wrong is what the monitor asks
+                if terminal_reason(error) is not None:
+                    raise
                 _log.exception("%s: monitor %s can't begin", self._book.name, monitor.spec.name)
                 monitor.failures += 1
                 return

@@ -20,7 +20,7 @@ class _StartingEmpty(Connection):
     async def connect(self, timeout: float | None = None, ssl: object = None) -> None:
         self._send_queue: asyncio.Queue[Any] = asyncio.Queue(1)
         self._recv_queue: asyncio.Queue[Any] = asyncio.Queue(1)
-        await super().connect(timeout=timeout, ssl=ssl)
+        await super().connect(timeout=timeout, ssl=ssl)  # type: ignore[no-untyped-call]  # Telethon's
 
 
 @cache

@@ -145,3 +145,18 @@ async def test_a_message_that_telegram_has_already_counts_as_sent(telegram, new_
         telegram.faults.error("messages.sendMessage", 500, "RANDOM_ID_DUPLICATE", user=alice)
         report = await fleet.bulk_send(["bob"], "hi")
         assert (report.sent, report.deliveries[0].message_id, report.deliveries[0].error) == (1, None, None)
+
+
+async def test_a_session_that_meets_a_flood_wait_as_it_begins_asks_nothing_before_its_end(
+    telegram, new_fleet, eventually
+):
+    """R-X2: its restarts aren't early calls; the other sessions begin meanwhile."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.faults.flood_wait("users.getUsers", seconds=2, user=alice)
+    fleet = new_fleet(alice, bob)
+    async with fleet:
+        assert fleet["bob"].status.restarts == 0
+        assert (await fleet["alice"].get_me()).id == alice.id
+        assert fleet["alice"].status.restarts == 1
+    assert telegram.status().floods == 1
+    assert not telegram.early_calls

@@ -7,6 +7,7 @@ import pytest
 from telethon import events
 
 from telestage.actors import Directive, Limits, Supervision
+from telestage.messages import SessionState
 
 PATIENT = Supervision(intensity=1_000_000, exceeded=Directive.STOP)
 
@@ -318,3 +319,23 @@ async def test_an_error_of_a_handler_is_logged_with_its_monitor(telegram, new_fl
     assert any(
         "/manager/alice/bad" in record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING
     )
+
+
+@pytest.mark.parametrize("fault", ["unknown", "private"])
+async def test_a_monitor_whose_chat_cannot_be_watched_fails_alone(telegram, new_fleet, eventually, fault):
+    """R-M2: its session is ready all the same, and so are its other monitors."""
+    alice = telegram.add_user("alice")
+    news = telegram.add_channel("news", members=[alice])
+    telegram.add_channel("secret")
+    if fault == "private":
+        telegram.faults.error("channels.getFullChannel", code=400, message="CHANNEL_PRIVATE", user=alice)
+    fleet = new_fleet(alice)
+    heard = []
+    fleet.on(events.NewMessage(chats="nobody" if fault == "unknown" else "secret"), name="broken")(print)
+    fleet.on(events.NewMessage(chats="news"), name="sound")(lambda event: heard.append(event.raw_text))
+    async with fleet:
+        assert fleet["alice"].status.state is SessionState.READY
+        telegram.post(news, "hello")
+        await eventually(lambda: heard == ["hello"])
+        assert monitor(fleet, "broken").failures == 1
+        assert fleet["alice"].status.restarts == 0

@@ -6,7 +6,6 @@ from telethon import TelegramClient, events
 
 from telestage.testing import LoopbackTelegram
 
-
 CLIENTS, TALKERS, POSTS = 100, 20, 30
 
 

@@ -80,7 +80,7 @@ async def test_without_a_terminal_the_demo_prints_plain_lines(tmp_path: Path) ->
 
 
 async def test_a_plan_that_cannot_be_is_one_clear_line_and_starts_nothing() -> None:
-    code, out, err = await run_demo("--sessions", "3")
+    code, _, err = await run_demo("--sessions", "3")
     assert code == 2
     assert "8 sessions or more" in err
     assert "Traceback" not in err

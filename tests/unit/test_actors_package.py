@@ -1,0 +1,25 @@
+"""What `telestage.actors` offers."""
+
+import subprocess
+import sys
+
+import telestage.actors as actors
+import telestage.actors.kernel as kernel
+import telestage.actors.telegram as telegram
+
+
+def test_everything_public_is_offered_at_the_top():
+    assert set(actors.__all__) == {*kernel.__all__, *telegram.__all__, "Fleet"}
+    for package in (actors, kernel, telegram):
+        assert len(package.__all__) == len(set(package.__all__))
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    assert not hasattr(actors, "Fleeet")
+
+
+def test_actors_alone_do_not_load_telethon():
+    code = "import sys, telestage.actors; telestage.actors.ActorSystem; sys.exit('telethon' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
