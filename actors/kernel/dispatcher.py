@@ -268,17 +268,25 @@ class Dispatcher:
                 handlers = cell.handlers
                 actor = cell.actor
                 item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
+                plain: Any = None  # the class of the last bare message: most are alike, and need no second look-up
+                handler: Any = None
                 for item in mail:
                     cell.current = item
-                    kind = item.__class__
+                    kind = type(item)
                     try:
-                        if kind is Ask:
+                        if kind is plain:
+                            result = handler(actor, item)
+                            if type(result) is CoroutineType:
+                                await result
+                                if worker.abandoned:
+                                    return
+                        elif kind is Ask:
                             if item.settled:
                                 cell.stale -= 1
                                 continue  # its asker gave up: never executed
                             item.begun = True
-                            result = handlers[item.message.__class__](actor, item.message)
-                            if result.__class__ is CoroutineType:
+                            result = handlers[type(item.message)](actor, item.message)
+                            if type(result) is CoroutineType:
                                 result = await result
                                 if worker.abandoned:
                                     return
@@ -288,10 +296,12 @@ class Dispatcher:
                                 cell.late(item, result)
                         else:
                             if kind is Envelope:
-                                result = handlers[item.message.__class__](actor, item.message)
+                                result = handlers[type(item.message)](actor, item.message)
                             else:
-                                result = handlers[kind](actor, item)
-                            if result.__class__ is CoroutineType:
+                                plain = kind
+                                handler = handlers[kind]
+                                result = handler(actor, item)
+                            if type(result) is CoroutineType:
                                 await result
                                 if worker.abandoned:
                                     return
