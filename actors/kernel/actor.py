@@ -14,7 +14,7 @@ import thespian.actors
 from telestage.actors.kernel.ask import NO_REPLY, Ask, Reply
 from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.envelope import sender_of
-from telestage.actors.kernel.errors import Unhandled, WrongReply
+from telestage.actors.kernel.errors import Unhandled
 from telestage.actors.kernel.handlers import HandlerTable
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import Spec, spawn
@@ -184,17 +184,7 @@ class Actor(thespian.actors.Actor):
         """`ref.ask` in the name of this actor, from whichever of its tasks. Raises the same errors."""
         if not isinstance(ref, Cell):
             raise TypeError(f"ask needs a ref of this system, not {ref!r}")
-        value = await ref.ask_as(
-            self._cell,
-            message,
-            timeout=timeout,
-            priority=priority,
-            queue_timeout=queue_timeout,
-            cancel=cancel,
-        )
-        if expecting is not None and not isinstance(value, expecting):
-            raise WrongReply(ref.path, value, expecting)
-        return value
+        return await ref.ask_as(self._cell, message, expecting, timeout, priority, queue_timeout, cancel)
 
     def reply_later(self) -> Reply:
         """The right to answer the current ask later; the handler then returns `NO_REPLY`.

@@ -14,7 +14,7 @@ import asyncio
 import math
 from asyncio import current_task
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from telestage.actors.kernel.ask import Ask
@@ -132,7 +132,7 @@ class Cell(Mailbox):
             self.signalled = True
             self.schedule()
 
-    async def ask(
+    def ask(  # not itself a coroutine: one less a call, and who asks is seen where the ask is made
         self,
         message: object,
         *,
@@ -141,69 +141,67 @@ class Cell(Mailbox):
         priority: int = 0,
         queue_timeout: float | None = None,
         cancel: bool = False,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         dispatcher = self.dispatcher
         task = current_task(dispatcher.loop)
         worker = dispatcher.workers.get(task) if task is not None else None
-        value = await self.ask_as(
-            None if worker is None else worker.cell,
-            message,
-            timeout=timeout,
-            priority=priority,
-            queue_timeout=queue_timeout,
-            cancel=cancel,
-        )
-        if expecting is not None and not isinstance(value, expecting):
-            raise WrongReply(self.path, value, expecting)
-        return value
+        asker = None if worker is None else worker.cell
+        return self.ask_as(asker, message, expecting, timeout, priority, queue_timeout, cancel)
 
     async def ask_as(
         self,
         asker: Cell | None,
         message: object,
-        *,
+        expecting: type | None,
         timeout: float,
-        priority: int = 0,
-        queue_timeout: float | None = None,
-        cancel: bool = False,
-    ) -> object:
+        priority: int,
+        queue_timeout: float | None,
+        cancel: bool,
+    ) -> Any:
         """`ask` on behalf of `asker`, which the wait-for graph is told of."""
         if not timeout < math.inf:
             raise ValueError(f"an ask needs a deadline in seconds, not {timeout}")
-        if asker is not None:
-            allow(asker, self)
-        dispatcher = self.dispatcher
         ask = Ask(message, self, asker, cancel)
         if asker is not None:
+            allow(asker, self)
             note_wait(asker, self)
         try:
-            if self.inbox is None and not self.signalled and dispatcher.run_now(self, ask) and ask.settled:
+            if self.inbox is None and not self.signalled and self.dispatcher.run_now(self, ask) and ask.settled:
                 if ask.error is not None:
                     raise ask.error
-                return ask.value
-            loop = dispatcher.loop
-            ask.future = loop.create_future()
-            if not ask.begun and (refusal := self.admit(ask, priority)):
-                raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
-            deadline = loop.call_later(timeout, ask.expire, timeout)
-            start_by = None
-            if queue_timeout is not None and not ask.begun:
-                start_by = loop.call_later(queue_timeout, ask.expire_in_queue, queue_timeout)
-            try:
-                return await ask.future
-            except asyncio.CancelledError:
-                if ask.settled and not ask.future.cancelled():  # cancelled with the answer at the door
-                    self.late(ask, ask.future.exception() or ask.future.result())
-                raise
-            finally:
-                if not ask.settled:
-                    ask.give_up()
-                deadline.cancel()
-                if start_by is not None:
-                    start_by.cancel()
+                value = ask.value
+            else:
+                value = await self._answer(ask, timeout, priority, queue_timeout)
         finally:
             if asker is not None:
                 forget_wait(asker, self)
+        if expecting is not None and not isinstance(value, expecting):
+            raise WrongReply(self.path, value, expecting)
+        return value
+
+    async def _answer(self, ask: Ask, timeout: float, priority: int, queue_timeout: float | None) -> object:
+        """Waits for the answer of an ask that may have begun."""
+        loop = self.dispatcher.loop
+        future: asyncio.Future[object] = loop.create_future()
+        ask.future = future
+        if not ask.begun and (refusal := self.admit(ask, priority)):
+            raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+        deadline = loop.call_later(timeout, ask.expire, timeout)
+        start_by = None
+        if queue_timeout is not None and not ask.begun:
+            start_by = loop.call_later(queue_timeout, ask.expire_in_queue, queue_timeout)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if ask.settled and not future.cancelled():  # cancelled with the answer at the door
+                self.late(ask, future.exception() or future.result())
+            raise
+        finally:
+            if not ask.settled:
+                ask.give_up()
+            deadline.cancel()
+            if start_by is not None:
+                start_by.cancel()
 
     def stop(self, *, drain: bool = False, grace: float = 5.0) -> None:
         stop(self, None, drain=drain, grace=grace)

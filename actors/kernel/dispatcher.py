@@ -73,6 +73,7 @@ class Dispatcher:
         self._closing = False
         self._ending: bool | None = False  # None: no more looked for
         self._depth = 0
+        self._at_once = TURN
         self._names = 0
         for _ in range(_SPARE_WORKERS):
             self._idle.append(self._hire())
@@ -99,13 +100,14 @@ class Dispatcher:
 
         Order and one-at-a-time are kept: nothing else waits for the cell, and nothing runs in it.
         """
-        if not self._idle or self._depth >= _DEEPEST_ASK:
+        self._at_once -= 1
+        if self._at_once < 0 or not self._idle or self._depth >= _DEEPEST_ASK:
+            self._at_once = TURN  # this one goes by the loop, so that a caller who only asks doesn't keep it
             return False
         worker = self._idle.pop()
         if worker.task.cancelling():  # by a stray; it is about to end
             return False
-        cell.inbox = []
-        cell.rest = iter((ask,))
+        cell.inbox = []  # no longer idle
         loop = self.loop
         task = worker.task
         asking = current_task(loop)
@@ -114,7 +116,7 @@ class Dispatcher:
         _enter_task(loop, task)
         self._depth += 1
         try:
-            yielded = worker.context.run(worker.coroutine.send, cell)
+            yielded = worker.context.run(worker.coroutine.send, ask)
         except BaseException as error:
             self.broke(worker, error)
             raise
@@ -228,20 +230,50 @@ class Dispatcher:
         throughput = self._throughput
         clock = perf_counter_ns
         while True:
-            cell = await park()
-            leading = cell is None
+            ask = await park()
+            result: Any
+            if ask is not None:
+                cell = worker.cell = ask.target
+                cell.current = ask
+                ask.begun = True
+                began = clock()
+                try:
+                    result = cell.handlers[type(ask.message)](cell.actor, ask.message)
+                    if type(result) is CoroutineType:
+                        result = await result
+                        if worker.abandoned:
+                            return
+                    if result is NO_REPLY:
+                        cell.owe(ask)
+                    elif not ask.answer(result):
+                        cell.late(ask, result)
+                except BaseException as error:
+                    if worker.abandoned:
+                        return
+                    self._raised(worker, cell, ask, error)
+                cell.current = None
+                cell.processed += 1
+                if worker.detached:  # the time a handler waited isn't work
+                    cell.worker = None
+                else:
+                    cell.busy_ns += clock() - began
+                if cell.inbox or cell.signalled or cell.room is not None or cell.lanes is not None:
+                    self._leave(worker, cell)
+                    if worker.interrupted:
+                        return
+                    if ready and not self.armed:
+                        self.arm()
+                else:
+                    cell.inbox = None
+                continue
             left_of_turn = TURN
             now = clock()
-            while True:
-                if cell is None:
-                    if not ready:
-                        break
-                    cell = ready.popleft()
+            while ready:
+                cell = ready.popleft()
                 worker.cell = cell
                 began = now
                 done = 0
                 rest: Any = None
-                result: Any
                 mail: Iterator[Any] | None = None
                 if cell.signalled:
                     if cell.family is not None and cell.family.orders:
@@ -305,20 +337,10 @@ class Dispatcher:
                                 await result
                                 if worker.abandoned:
                                     return
-                    except Exception as error:
-                        if worker.abandoned:
-                            return
-                        cell.failed(item, error)
-                    except CancelledError:
-                        if worker.abandoned:
-                            return
-                        self._cancelled(worker, cell, item)
                     except BaseException as error:
                         if worker.abandoned:
                             return
-                        if isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-                            raise
-                        cell.failed(item, error)
+                        self._raised(worker, cell, item, error)
                     if cell.signalled:
                         break
                 cell.current = None
@@ -343,21 +365,29 @@ class Dispatcher:
                             cell.limit = 0 if cell.closed else cell.capacity
                 cell.processed += done
                 left_of_turn -= done or 1
-                if cell.room is not None:
-                    cell.make_room()
-                if cell.signalled:
-                    self._end_turn(worker, cell)
+                if cell.signalled or cell.room is not None:
+                    self._leave(worker, cell)
                     if worker.interrupted:
                         return
                 elif cell.inbox or cell.rest is not None or cell.lanes is not None:
                     ready.append(cell)
                 else:
                     cell.inbox = None
-                if not leading or worker.detached or left_of_turn <= 0:
+                if worker.detached or left_of_turn <= 0:
                     if ready and not self.armed:
                         self.arm()
                     break
-                cell = None
+
+    def _leave(self, worker: Worker, cell: Cell) -> None:
+        """Where a cell goes after its turn: to the run queue, aside, or to rest."""
+        if cell.room is not None:
+            cell.make_room()
+        if cell.signalled:
+            self._end_turn(worker, cell)
+        elif cell.inbox or cell.rest is not None or cell.lanes is not None:
+            self.ready.append(cell)
+        else:
+            cell.inbox = None
 
     def _end_turn(self, worker: Worker, cell: Cell) -> None:
         """Where a cell goes after its turn, if its system lane or its flags want attention."""
@@ -373,6 +403,15 @@ class Dispatcher:
             cell.parked = True
         else:
             cell.inbox = None
+
+    def _raised(self, worker: Worker, cell: Cell, item: object, error: BaseException) -> None:
+        """A handler raised: its supervisor's business, but for what ends the program."""
+        if isinstance(error, CancelledError):
+            self._cancelled(worker, cell, item)
+        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
+            raise error
+        else:
+            cell.failed(item, error)
 
     def _cancelled(self, worker: Worker, cell: Cell, item: object) -> None:
         """A handler ended by CancelledError."""

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from telestage.actors.kernel.envelope import bare
 
 if TYPE_CHECKING:
+    from telestage.actors.kernel.ask import Ask
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.dispatcher import Dispatcher
 
@@ -39,8 +40,8 @@ _NOTHING = object()
 
 
 @types.coroutine
-def park() -> Generator[object, Cell | None, Cell | None]:
-    """Suspends a worker until there is work: a cell to run at once, or None for the run queue."""
+def park() -> Generator[object, Ask | None, Ask | None]:
+    """Suspends a worker until there is work: an ask of an idle cell, to be run at once, or None for the run queue."""
     return (yield PARKED)
 
 
@@ -77,7 +78,7 @@ class Worker:
         self._started = False
         self._deadline: asyncio.TimerHandle | None = None
         self.context = dispatcher.context.copy()
-        self.coroutine: Coroutine[object, Cell | None, None] = dispatcher.work(self)
+        self.coroutine: Coroutine[object, Ask | None, None] = dispatcher.work(self)
         self.coroutine.send(None)  # to its first park
         self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
 

@@ -494,3 +494,22 @@ async def test_a_plain_handler_that_hogs_the_loop_delays_deadlines_but_breaks_no
     with pytest.raises(AskTimeout):
         await ask
     assert await ref.ask("on") == ["on"]
+
+
+async def test_a_caller_that_only_asks_does_not_keep_the_loop_to_itself():
+    """Asks of an idle actor are answered at once, but not for ever without a turn of the loop."""
+    turns = 0
+
+    async def count_turns():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with ActorSystem() as system:
+        actor = system.spawn(Runs)
+        counting = asyncio.create_task(count_turns())
+        for number in range(5000):
+            assert await actor.ask(number) == number
+        counting.cancel()
+        assert turns >= 5
