@@ -9,7 +9,7 @@ PACKAGES := $(patsubst %/py.typed,%,$(wildcard */py.typed))
 TYPED := build/typed/telestage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test bench check clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: .venv/installed ## Run the demo; ARGS go to `telestage demo`
 
 test: .venv/installed-for-tests ## Run the tests; ARGS go to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/installed-for-benchmarks ## Measure; ARGS go to the runner
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # mypy and pyright can't read the folder mapping of setup.cfg, and the links spell it out for them.
 # PYRIGHT_PYTHON_IGNORE_WARNINGS: don't ask the network for a newer pyright.
@@ -40,6 +43,10 @@ clean: ## Remove .venv and whatever else was made here
 	  { echo 'Telestage needs Python 3.11 or newer; name one, as in: make PYTHON=python3.12 test' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-for-benchmarks: .venv/installed
+	$(PIP) --editable '.[bench]'
 	@touch $@
 
 .venv/installed-for-tests: .venv/installed

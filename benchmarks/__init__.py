@@ -1,0 +1,1 @@
+"""What Telestage costs, beside what the same costs without it: `make bench`."""
