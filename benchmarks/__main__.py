@@ -31,10 +31,9 @@ CONTESTANTS = {
     "textbook": "textbook",
     "Thespian simple": "thespian_simple",
     "Pykka": "pykka_threads",
-    "xoscar": "xoscar_pool",
 }
-_NEEDS = {"Pykka": "pykka", "xoscar": "xoscar"}
-_SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10, "xoscar": 10}  # by how much their workloads are smaller
+_NEEDS = {"Pykka": "pykka"}
+_SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10}  # by how much their workloads are smaller
 _SECONDS = 300.0  # for one measurement
 
 _console = Console(stderr=True)
