@@ -4,6 +4,7 @@ Invariants, as Thespian has them:
 - An actor is made once and never restarted: a message that it fails on `ATTEMPTS` times in a row goes back to
   its sender as a `PoisonMessage`, and the actor goes on with its state.
 - An actor that gets an `ActorExitRequest` handles it, and is gone. Its parent gets `ChildActorExited`.
+- `sys.exit()` in an actor ends that actor and its children, not the process that it shares with all others.
 - What is sent to an actor that is gone goes to who handles dead letters, as a `DeadEnvelope`.
 """
 # mypy: untyped-calls-exclude=thespian
@@ -20,7 +21,9 @@ from thespian.actors import (
     ActorExitRequest,
     ChildActorExited,
     PoisonMessage,
+    ThespianWatch,
     WakeupMessage,
+    WatchMessage,
 )
 from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
 from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDeltaOrNone
@@ -28,6 +31,7 @@ from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDel
 from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.handlers import handles
 from telestage.actors.kernel.thespian_reference import Reference
+from telestage.actors.kernel.thespian_watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +77,7 @@ class Host(Actor):
         self.born = 0  # children ever made: a child's address is never used again
         self.source_hash = source_hash
         self._wakeups: list[tuple[ActorAddress, ExpirationTimer]] = []
+        self._watch: Watch | None = None
         self.instance: Any = make()
         self.instance._myRef = Reference(self, address, global_name)
 
@@ -83,28 +88,46 @@ class Host(Actor):
         if isinstance(message, Thespian_StatusReq):
             self.office.send(parcel.sender, self._status(), self.address)
             return
+        if self._watch is not None:
+            self._watch.disarm(heard=isinstance(message, WatchMessage))
         self.office.ask = parcel.ask
-        attempts = _POISON_ATTEMPTS if isinstance(message, PoisonMessage) else ATTEMPTS
-        details = ""
+        result: object = None
+        exits = isinstance(message, ActorExitRequest)
         try:
-            for attempt in range(1, attempts + 1):
-                try:
-                    self.instance.receiveMessage(message, parcel.sender)
-                except Exception:
-                    details = traceback.format_exc()
-                    kind = type(message).__name__  # not its text: making that may be what fails
-                    _log.warning("%s failed on a %s (attempt %d)", self.address, kind, attempt, exc_info=True)
-                else:
-                    break
-            else:
-                if not isinstance(message, PoisonMessage | ChildActorExited):
-                    self.office.send(parcel.sender, PoisonMessage(message, details), self.address)
+            result = self._attempt(message, parcel.sender)
+        except SystemExit as error:
+            _log.warning("%s exits on a %s: %r", self.address, type(message).__name__, error)
+            exits = True
         finally:
             self.office.ask = None
         if isinstance(message, ChildActorExited):
             self.kids = [kid for kid in self.kids if kid != message.childAddress]
-        elif isinstance(message, ActorExitRequest):
-            self.exit(recursive=message.isRecursive)
+        if exits:
+            self.exit(recursive=message.isRecursive if isinstance(message, ActorExitRequest) else True)
+        elif isinstance(result, ThespianWatch) and result.filenos:
+            if self._watch is None:
+                self._watch = Watch(self._ready)
+            self._watch.arm(result.filenos)
+
+    def _attempt(self, message: object, sender: ActorAddress) -> object:
+        """Returns what the actor made of a message: None if it failed."""
+        attempts = _POISON_ATTEMPTS if isinstance(message, PoisonMessage) else ATTEMPTS
+        details = ""
+        for attempt in range(1, attempts + 1):
+            try:
+                result: object = self.instance.receiveMessage(message, sender)
+            except Exception:
+                details = traceback.format_exc()
+                kind = type(message).__name__  # not its text: making that may be what fails
+                _log.warning("%s failed on a %s (attempt %d)", self.address, kind, attempt, exc_info=True)
+            else:
+                return result
+        if not isinstance(message, PoisonMessage | ChildActorExited):
+            self.office.send(sender, PoisonMessage(message, details), self.address)
+        return None
+
+    def _ready(self, filenos: list[int]) -> None:
+        self.ref.tell(Parcel(WatchMessage(filenos), self.address, self.address, None))
 
     def exit(self, *, recursive: bool) -> None:
         """Ends the actor; its children too, if `recursive`."""

@@ -32,6 +32,7 @@ from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.system import ActorSystem
 from telestage.actors.kernel.thespian_host import Host, Parcel
 from telestage.actors.kernel.thespian_sources import Sources
+from telestage.actors.kernel.thespian_watch import WATCHING
 
 __all__ = ["Outsider", "PostOffice"]
 
@@ -75,7 +76,7 @@ class PostOffice:
                 "Thespian Version": str(int(time.time() * 1000)),
                 "Thespian ActorSystem Name": "asyncioSystem",
                 "Thespian ActorSystem Version": 1,
-                "Thespian Watch Supported": False,
+                "Thespian Watch Supported": WATCHING,
                 "AllowRemoteActorSources": "No",
             }
         )
@@ -160,7 +161,7 @@ class PostOffice:
             self._create(address, parent.address, actor_class, requirements, global_name, source_hash)
         except ImportError:
             raise
-        except Exception:
+        except (Exception, SystemExit):
             _log.warning("could not create %s as a child of %s", actor_class, parent.address, exc_info=True)
             self.send(parent.address, ChildActorExited(address))
         return address

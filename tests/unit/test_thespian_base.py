@@ -1,6 +1,9 @@
 """Unmodified Thespian actors on our kernel, by Thespian's own ActorSystem, in a real thread."""
 # ruff: noqa: N802 - the names are Thespian's
 
+import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +24,9 @@ from thespian.actors import (
     PoisonMessage,
     Thespian_ActorStatus,
     Thespian_StatusReq,
+    ThespianWatch,
     WakeupMessage,
+    WatchMessage,
     requireCapability,
 )
 from thespian.initmsgs import initializing_messages
@@ -397,3 +402,105 @@ def test_two_systems_live_side_by_side() -> None:
     systems[0].shutdown()
     assert systems[1].ask(echoes[1], "still", WAIT) == "echo still"
     systems[1].shutdown()
+
+
+def test_an_actor_that_calls_sys_exit_ends_alone_with_its_children(system: ActorSystem) -> None:
+    class Quits(Family):
+        def receiveMsg_int(self, msg: int, sender: Any) -> None:
+            sys.exit(msg)
+
+    class Stillborn(Actor):
+        def __init__(self) -> None:
+            sys.exit("never lived")
+
+    parent = system.createActor(Family)
+    quits = system.ask(parent, Quits, WAIT)
+    child = system.ask(quits, Echo, WAIT)
+    system.tell(quits, 3)
+    until(lambda: system.ask(parent, "log", WAIT) == [quits])
+    assert system.ask(child, "anybody?", 0.05) is None
+    stillborn = system.ask(parent, Stillborn, WAIT)
+    until(lambda: system.ask(parent, "log", WAIT) == [quits, stillborn])
+
+
+class Watcher(ActorTypeDispatcher):
+    """Reads a byte at a time from one file; watches it until told otherwise."""
+
+    def __init__(self) -> None:
+        self.fileno = -1
+        self.watched = True
+        self.read: list[bytes] = []
+
+    def watch(self) -> ThespianWatch | None:
+        return ThespianWatch([self.fileno]) if self.watched else None
+
+    def receiveMsg_int(self, fileno: int, sender: Any) -> ThespianWatch | None:
+        self.fileno = fileno
+        return self.watch()
+
+    def receiveMsg_WatchMessage(self, msg: WatchMessage, sender: Any) -> ThespianWatch | None:
+        assert sender == self.myAddress
+        for fileno in msg.ready:
+            self.read.append(os.read(fileno, 1))
+        self.watched = self.read[-1] not in (b"", b".")
+        return self.watch()
+
+    def receiveMsg_str(self, msg: str, sender: Any) -> ThespianWatch | None:
+        if msg == "close":
+            os.close(self.fileno)
+            self.watched = False
+        self.send(sender, b"".join(self.read))
+        return self.watch()
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)
+
+
+def test_an_actor_watches_a_file_for_as_long_as_its_handlers_return_it(
+    system: ActorSystem, pipe: tuple[int, int]
+) -> None:
+    watcher = system.createActor(Watcher)
+    system.tell(watcher, pipe[0])
+    assert system.ask(watcher, "what?", WAIT) == b""
+    os.write(pipe[1], b"ab")
+    until(lambda: system.ask(watcher, "what?", WAIT) == b"ab")
+    os.write(pipe[1], b".never read")
+    until(lambda: system.ask(watcher, "what?", WAIT) == b"ab.")
+    for _ in range(20):  # as many turns of the loop
+        assert system.ask(watcher, "what?", WAIT) == b"ab."
+
+
+def test_a_watched_file_may_be_closed_and_its_number_used_again(system: ActorSystem, pipe: tuple[int, int]) -> None:
+    watcher = system.createActor(Watcher)
+    system.tell(watcher, pipe[0])
+    system.ask(watcher, "close", WAIT)
+    reader, writer = os.pipe()
+    try:
+        assert reader == pipe[0]
+        second = system.createActor(Watcher)
+        system.tell(second, reader)
+        os.write(writer, b"x")
+        until(lambda: system.ask(second, "what?", WAIT) == b"x")
+        assert system.ask(watcher, "what?", WAIT) == b""
+    finally:
+        system.ask(second, "close", WAIT)
+        os.close(writer)
+
+
+def test_an_actor_that_exits_watches_no_more_and_what_cannot_be_watched_is_left_out(
+    system: ActorSystem, pipe: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    watcher, other = system.createActor(Watcher), system.createActor(Watcher)
+    system.tell(watcher, pipe[0])
+    system.tell(watcher, ActorExitRequest())
+    system.tell(other, 999_999)
+    os.write(pipe[1], b"x")
+    until(lambda: "can't watch file 999999" in caplog.text)
+    system.tell(other, pipe[0])
+    until(lambda: system.ask(other, "what?", WAIT) == b"x")
