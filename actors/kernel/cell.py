@@ -15,7 +15,6 @@ import math
 from asyncio import current_task
 from collections import deque
 from collections.abc import Iterator
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from telestage.actors.kernel.ask import Ask
@@ -142,7 +141,7 @@ class Cell(Mailbox):
         priority: int = 0,
         queue_timeout: float | None = None,
         cancel: bool = False,
-    ) -> CoroutineType[Any, Any, Any]:
+    ) -> Any:  # a coroutine; `Ref` says of what
         dispatcher = self.dispatcher
         task = current_task(dispatcher.loop)
         worker = dispatcher.workers.get(task) if task is not None else None
