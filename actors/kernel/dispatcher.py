@@ -1,10 +1,9 @@
-"""The run queue, and the loop that works it off.
+"""The run queue, and the workers that work it off (see `working` for how).
 
 Invariants:
 - One `call_soon` is armed whenever a cell is ready, so an idle system costs the event loop nothing.
 - A turn of the loop runs at most `TURN` messages, `throughput` of them a cell before the next cell
   has its turn: no actor starves another, nor the rest of the program.
-- Statistics cost two looks at the clock a batch, not a message.
 - No error of a handler leaves here, but for KeyboardInterrupt and SystemExit, which end the program.
 
 Context variables: each worker has a context of its own, copied from the one the system was started in.
@@ -16,30 +15,22 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from asyncio import CancelledError, current_task
+from asyncio import current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
-from collections.abc import Iterator
-from itertools import islice
-from time import perf_counter_ns
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from telestage.actors.kernel.ask import NO_REPLY, Ask
+from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
-from telestage.actors.kernel.envelope import Envelope
-from telestage.actors.kernel.errors import ActorKilled, ActorStopped
-from telestage.actors.kernel.lifecycle import attend
-from telestage.actors.kernel.worker import PARKED, Worker, park
+from telestage.actors.kernel.errors import ActorKilled
+from telestage.actors.kernel.worker import Worker
+from telestage.actors.kernel.working import PARKED, TURN
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.system import ActorSystem
     from telestage.actors.kernel.tasks import TaskRegistry
 
 __all__ = ["Dispatcher"]
-
-TURN = 512
-"""Messages a turn of the event loop: about 0.1 ms of handlers that do nothing."""
 
 _SPARE_WORKERS = 4
 _MOST_IDLE_WORKERS = 64  # what a burst hired beyond that is let go
@@ -67,7 +58,7 @@ class Dispatcher:
         self.ready: deque[Cell] = deque()
         self.armed = False
         self.workers: dict[asyncio.Task[object], Worker] = {}
-        self._throughput = throughput
+        self.throughput = throughput
         self._idle: list[Worker] = []
         self.context = contextvars.copy_context()
         self._closing = False
@@ -222,214 +213,6 @@ class Dispatcher:
                 worker.adopt(yielded, worker.cell)
         if self.ready and not self.armed:
             self.arm()
-
-    # The hot loop. Written out in one piece: an `async` call a message costs as much as all of the rest.
-    async def work(self, worker: Worker) -> None:
-        """The life of a worker's coroutine: waits for work, does it, waits again."""
-        ready = self.ready
-        throughput = self._throughput
-        clock = perf_counter_ns
-        while True:
-            ask = await park()
-            result: Any
-            if ask is not None:
-                cell = worker.cell = ask.target
-                cell.current = ask
-                ask.begun = True
-                began = clock()
-                try:
-                    result = cell.handlers[type(ask.message)](cell.actor, ask.message)
-                    if type(result) is CoroutineType:
-                        result = await result
-                        if worker.abandoned:
-                            return
-                    if result is NO_REPLY:
-                        cell.owe(ask)
-                    elif not ask.answer(result):
-                        cell.late(ask, result)
-                except BaseException as error:
-                    if worker.abandoned:
-                        return
-                    self._raised(worker, cell, ask, error)
-                cell.current = None
-                cell.processed += 1
-                if worker.detached:  # the time a handler waited isn't work
-                    cell.worker = None
-                else:
-                    cell.busy_ns += clock() - began
-                if cell.inbox or cell.signalled or cell.room is not None or cell.lanes is not None:
-                    self._leave(worker, cell)
-                    if worker.interrupted:
-                        return
-                    if ready and not self.armed:
-                        self.arm()
-                else:
-                    cell.inbox = None
-                continue
-            left_of_turn = TURN
-            now = clock()
-            while ready:
-                cell = ready.popleft()
-                worker.cell = cell
-                began = now
-                done = 0
-                rest: Any = None
-                mail: Iterator[Any] | None = None
-                if cell.signalled:
-                    if cell.family is not None and cell.family.orders:
-                        await attend(cell, worker)
-                        if worker.abandoned:
-                            return
-                    mail = iter(()) if worker.interrupted else cell.select()
-                if mail is None:
-                    lanes = cell.lanes
-                    if lanes is not None:
-                        done = -lanes.taken
-                        mail = lanes.take(throughput)
-                    else:
-                        rest = cell.rest
-                        if rest is None:
-                            batch = cell.inbox
-                            assert batch is not None
-                            cell.inbox = []
-                            cell.rest = rest = iter(batch)
-                            cell.limit = 0 if cell.closed else cell.capacity - len(batch)
-                        done = rest.__length_hint__()
-                        cell.taking = True
-                        mail = islice(rest, throughput)
-                handlers = cell.handlers
-                actor = cell.actor
-                item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
-                plain: Any = None  # the class of the last bare message: most are alike, and need no second look-up
-                handler: Any = None
-                for item in mail:
-                    cell.current = item
-                    kind = type(item)
-                    try:
-                        if kind is plain:
-                            result = handler(actor, item)
-                            if type(result) is CoroutineType:
-                                await result
-                                if worker.abandoned:
-                                    return
-                        elif kind is Ask:
-                            if item.settled:
-                                cell.stale -= 1
-                                continue  # its asker gave up: never executed
-                            item.begun = True
-                            result = handlers[type(item.message)](actor, item.message)
-                            if type(result) is CoroutineType:
-                                result = await result
-                                if worker.abandoned:
-                                    return
-                            if result is NO_REPLY:
-                                cell.owe(item)
-                            elif not item.answer(result):
-                                cell.late(item, result)
-                        else:
-                            if kind is Envelope:
-                                result = handlers[type(item.message)](actor, item.message)
-                            else:
-                                plain = kind
-                                handler = handlers[kind]
-                                result = handler(actor, item)
-                            if type(result) is CoroutineType:
-                                await result
-                                if worker.abandoned:
-                                    return
-                    except BaseException as error:
-                        if worker.abandoned:
-                            return
-                        self._raised(worker, cell, item, error)
-                    if cell.signalled:
-                        break
-                cell.current = None
-                now = clock()
-                if worker.detached:  # the time a handler waited isn't work
-                    cell.worker = None
-                else:
-                    cell.busy_ns += now - began
-                if rest is not None:  # from the inbox
-                    cell.taking = False
-                    if cell.rest is rest:
-                        left = rest.__length_hint__()
-                        done -= left
-                        if not left:
-                            cell.rest = None
-                elif done < 0:  # from the lanes; a fresh `Lanes` starts counting at 1
-                    lanes = cell.lanes
-                    if lanes is not None:
-                        done += lanes.taken
-                        if not lanes:
-                            cell.lanes = None
-                            cell.limit = 0 if cell.closed else cell.capacity
-                cell.processed += done
-                left_of_turn -= done or 1
-                if cell.signalled or cell.room is not None:
-                    self._leave(worker, cell)
-                    if worker.interrupted:
-                        return
-                elif cell.inbox or cell.rest is not None or cell.lanes is not None:
-                    ready.append(cell)
-                else:
-                    cell.inbox = None
-                if worker.detached or left_of_turn <= 0:
-                    if ready and not self.armed:
-                        self.arm()
-                    break
-
-    def _leave(self, worker: Worker, cell: Cell) -> None:
-        """Where a cell goes after its turn: to the run queue, aside, or to rest."""
-        if cell.room is not None:
-            cell.make_room()
-        if cell.signalled:
-            self._end_turn(worker, cell)
-        elif cell.inbox or cell.rest is not None or cell.lanes is not None:
-            self.ready.append(cell)
-        else:
-            cell.inbox = None
-
-    def _end_turn(self, worker: Worker, cell: Cell) -> None:
-        """Where a cell goes after its turn, if its system lane or its flags want attention."""
-        reason, worker.interruption = worker.interruption, None
-        if isinstance(reason, ActorKilled):
-            cell.failed(None, reason)  # the handler swallowed its cancellation and ended well
-        if cell.final:
-            return
-        waiting = bool(cell.held())
-        if cell.wants_turn(waiting):
-            self.ready.append(cell)
-        elif waiting:
-            cell.parked = True
-        else:
-            cell.inbox = None
-
-    def _raised(self, worker: Worker, cell: Cell, item: object, error: BaseException) -> None:
-        """A handler raised: its supervisor's business, but for what ends the program."""
-        if isinstance(error, CancelledError):
-            self._cancelled(worker, cell, item)
-        elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
-            raise error
-        else:
-            cell.failed(item, error)
-
-    def _cancelled(self, worker: Worker, cell: Cell, item: object) -> None:
-        """A handler ended by CancelledError."""
-        if worker.interrupted:
-            reason, worker.interruption = worker.interruption, None
-            if isinstance(reason, ActorKilled):
-                cell.failed(item, reason)
-            elif isinstance(item, Ask):
-                item.fail(cell.gone())
-        elif worker.detached and worker.task.cancelling():
-            worker.interrupted = True
-            cell.signalled = True
-            if not self.ends():
-                cell.failed(item, ActorKilled(cell.path, "its task was cancelled from outside"))
-            elif isinstance(item, Ask):
-                item.fail(ActorStopped(cell.path))
-        else:
-            cell.failed(item, ActorKilled(cell.path, "what its handler waited for was cancelled"))
 
 
 def _looked_at(task: asyncio.Task[object]) -> None:

@@ -23,26 +23,18 @@ from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.envelope import bare
+from telestage.actors.kernel.working import PARKED, work
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.ask import Ask
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.dispatcher import Dispatcher
 
-__all__ = ["PARKED", "Worker", "park"]
+__all__ = ["Worker"]
 
 _log = logging.getLogger("telestage.dispatcher")
 
-PARKED = object()
-"""What a worker's coroutine yields when it has nothing to do."""
-
 _NOTHING = object()
-
-
-@types.coroutine
-def park() -> Generator[object, Ask | None, Ask | None]:
-    """Suspends a worker until there is work: an ask of an idle cell, to be run at once, or None for the run queue."""
-    return (yield PARKED)
 
 
 class Worker:
@@ -78,7 +70,7 @@ class Worker:
         self._started = False
         self._deadline: asyncio.TimerHandle | None = None
         self.context = dispatcher.context.copy()
-        self.coroutine: Coroutine[object, Ask | None, None] = dispatcher.work(self)
+        self.coroutine: Coroutine[object, Ask | None, None] = work(dispatcher, self)
         self.coroutine.send(None)  # to its first park
         self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
 
