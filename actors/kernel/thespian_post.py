@@ -180,7 +180,7 @@ class PostOffice:
         cls = actualActorClass(actor_class, self.sources.loader(source_hash))
         check = getattr(cls, "actorSystemCapabilityCheck", None)
         if check is not None and not check(self.capabilities, requirements or {}):
-            raise NoCompatibleSystemForActor(cls, "this system lacks the capabilities")
+            raise NoCompatibleSystemForActor(cls, "No compatible ActorSystem: this one lacks the capabilities")
 
         def make() -> ThespianActor:
             actor: ThespianActor = withPossibleInitArgs(

@@ -277,7 +277,7 @@ def test_capabilities_decide_what_can_be_made(system: ActorSystem) -> None:
     needs_dogs = requireCapability("dogs")(type("NeedsDogs", (Echo,), {}))
     needs_cows = requireCapability("cows")(type("NeedsCows", (Echo,), {}))
     assert system.ask(system.createActor(needs_dogs), "woof", WAIT) == "echo woof"
-    with pytest.raises(NoCompatibleSystemForActor):
+    with pytest.raises(NoCompatibleSystemForActor, match=r"No compatible ActorSystem.*NeedsCows"):
         system.createActor(needs_cows)
     system.updateCapability("cows", True)
     assert system.ask(system.createActor(needs_cows), "moo", WAIT) == "echo moo"
