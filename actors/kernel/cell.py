@@ -132,7 +132,7 @@ class Cell(Mailbox):
             self.signalled = True
             self.schedule()
 
-    def ask(  # not itself a coroutine: one less a call, and who asks is seen where the ask is made
+    def ask(  # not itself a coroutine: one less a call
         self,
         message: object,
         *,
@@ -142,11 +142,7 @@ class Cell(Mailbox):
         queue_timeout: float | None = None,
         cancel: bool = False,
     ) -> Any:  # a coroutine; `Ref` says of what
-        dispatcher = self.dispatcher
-        task = current_task(dispatcher.loop)
-        worker = dispatcher.workers.get(task) if task is not None else None
-        asker = None if worker is None else worker.cell
-        return self.ask_as(asker, message, expecting, timeout, priority, queue_timeout, cancel)
+        return self.ask_as(None, message, expecting, timeout, priority, queue_timeout, cancel)
 
     async def ask_as(
         self,
@@ -158,15 +154,19 @@ class Cell(Mailbox):
         queue_timeout: float | None,
         cancel: bool,
     ) -> Any:
-        """`ask` on behalf of `asker`, which the wait-for graph is told of."""
+        """`ask` on behalf of `asker`, which the wait-for graph is told of. Default: whose task this runs in."""
         if not timeout < math.inf:
             raise ValueError(f"an ask needs a deadline in seconds, not {timeout}")
+        dispatcher = self.dispatcher
+        task = current_task(dispatcher.loop)
+        if asker is None and task is not None and (worker := dispatcher.workers.get(task)) is not None:
+            asker = worker.cell
         ask = Ask(message, self, asker, cancel)
         if asker is not None:
             allow(asker, self)
             note_wait(asker, self)
         try:
-            if self.inbox is None and not self.signalled and self.dispatcher.run_now(self, ask) and ask.settled:
+            if self.inbox is None and not self.signalled and dispatcher.run_now(self, ask, task) and ask.settled:
                 if ask.error is not None:
                     raise ask.error
                 value = ask.value

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-from asyncio import current_task
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
 from typing import TYPE_CHECKING
@@ -86,10 +85,11 @@ class Dispatcher:
             self.armed = True
             self.loop.call_soon(self._turn)
 
-    def run_now(self, cell: Cell, ask: Ask) -> bool:
+    def run_now(self, cell: Cell, ask: Ask, asking: asyncio.Task[object] | None) -> bool:
         """Runs one ask of an idle cell at once, inside its asker; false if it has to go by the mailbox.
 
         Order and one-at-a-time are kept: nothing else waits for the cell, and nothing runs in it.
+        `asking` is the current task.
         """
         self._at_once -= 1
         if self._at_once < 0 or not self._idle or self._depth >= _DEEPEST_ASK:
@@ -101,7 +101,6 @@ class Dispatcher:
         cell.inbox = []  # no longer idle
         loop = self.loop
         task = worker.task
-        asking = current_task(loop)
         if asking is not None:
             _leave_task(loop, asking)
         _enter_task(loop, task)
