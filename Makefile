@@ -9,16 +9,19 @@ PACKAGES := $(patsubst %/py.typed,%,$(wildcard */py.typed))
 TYPED := build/typed/telestage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check clean
+.PHONY: help demo test conformance bench check clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/installed ## Run the demo; ARGS go to `telestage demo`
 	$(BIN)/telestage demo $(ARGS)
 
 test: .venv/installed-for-tests ## Run the tests; ARGS go to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+conformance: .venv/installed-for-tests ## Run Thespian's own suite on our base; ARGS go to pytest
+	$(BIN)/python tests/conformance $(ARGS)
 
 bench: .venv/installed-for-benchmarks ## Measure; ARGS go to the runner
 	$(BIN)/python -m benchmarks $(ARGS)
