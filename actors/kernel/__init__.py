@@ -24,7 +24,7 @@ from telestage.actors.kernel.handlers import handles
 from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.stopping import Terminated
-from telestage.actors.kernel.supervision import Backoff, Directive, Supervision
+from telestage.actors.kernel.supervision import Backoff, ChildKind, Directive, Strategy, Supervision
 from telestage.actors.kernel.system import ActorStatistics, ActorSystem
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
 from telestage.actors.kernel.thespian_base import AsyncioSystemBase
@@ -46,6 +46,7 @@ __all__ = [
     "AsyncioSystemBase",
     "Backoff",
     "ChildFailed",
+    "ChildKind",
     "DeadLetter",
     "DeadLetters",
     "Directive",
@@ -55,6 +56,7 @@ __all__ = [
     "Ref",
     "Reply",
     "StartTimeout",
+    "Strategy",
     "Supervision",
     "TaskDetails",
     "TaskRegistry",

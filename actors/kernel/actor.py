@@ -18,9 +18,9 @@ from telestage.actors.kernel.errors import Unhandled
 from telestage.actors.kernel.handlers import HandlerTable
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import Spec, spawn
-from telestage.actors.kernel.steps import Notice
+from telestage.actors.kernel.steps import LEAVE, Notice
 from telestage.actors.kernel.stopping import Terminated, stop
-from telestage.actors.kernel.supervision import Supervision
+from telestage.actors.kernel.supervision import ChildKind, Supervision
 from telestage.actors.kernel.timers import Timer
 
 if TYPE_CHECKING:
@@ -136,10 +136,12 @@ class Actor(thespian.actors.Actor):
         name: str | None = None,
         capacity: int | None = None,
         supervision: Supervision | None = None,
+        kind: ChildKind = ChildKind.TRANSIENT,
+        redeliver: int = 0,
         **kwargs: object,
     ) -> Ref:
         """Makes a child. See `ActorSystem.spawn`."""
-        return spawn(self._cell, Spec(cls, args, kwargs, capacity, supervision), name)
+        return spawn(self._cell, Spec(cls, args, kwargs, capacity, supervision, kind, redeliver), name)
 
     def tell(self, ref: Ref, message: object, *, priority: int = 0) -> None:
         """`ref.tell` with this actor as the sender."""
@@ -221,9 +223,15 @@ class Actor(thespian.actors.Actor):
     def stop(self, error: Exception | None = None) -> None:
         """Stops this actor after the current message. Asks that wait or come later fail with `error`.
 
-        Default: they fail with `ActorStopped`.
+        Default: they fail with `ActorStopped`. A child of kind `PERMANENT` is restarted instead, which counts as
+        a restart after a failure does; its mailbox waits.
         """
-        stop(self._cell, error)
+        cell = self._cell
+        if cell.spec.kind is ChildKind.PERMANENT and not cell.closed:
+            cell.kin.leaving = error
+            cell.order(LEAVE)
+        else:
+            stop(cell, error)
 
 
 def _unhandled(actor: object, message: object) -> object:

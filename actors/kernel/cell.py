@@ -322,7 +322,10 @@ class Cell(Mailbox):
     def restart_due(self) -> bool:
         """Whether a failure has been answered by a restart that is still to come, or waits for its answer."""
         family = self.family
-        return family is not None and (family.escalated or family.backoff is not None or RESTART in family.orders)
+        if family is None:
+            return False
+        grouped = family.group is not None and family.group.covers(self)
+        return grouped or family.escalated or family.backoff is not None or RESTART in family.orders
 
     def begin(self) -> None:
         """Queues the `started` hook ahead of all mail."""
@@ -333,7 +336,7 @@ class Cell(Mailbox):
         """A handler, a hook or a child's escalation failed this cell; the supervisor decides what follows."""
         if isinstance(item, Ask):
             item.fail(error)
-        fail(self, error)
+        fail(self, error, item)
 
     def gone(self) -> Exception:
         """What an ask of this stopped cell fails with."""

@@ -14,6 +14,8 @@ from telestage.actors.kernel.supervision import RestartLog
 if TYPE_CHECKING:
     from telestage.actors.kernel.ask import Ask
     from telestage.actors.kernel.cell import Cell
+    from telestage.actors.kernel.groups import Group
+    from telestage.actors.kernel.redelivery import Redelivery
     from telestage.actors.kernel.steps import Step
     from telestage.actors.kernel.timers import Timer
 
@@ -24,13 +26,17 @@ class Family:
     """Relations and lifecycle of one cell."""
 
     __slots__ = (
+        "again",
         "backoff",
+        "brood",
         "cause",
         "children",
         "deadline",
         "draining",
         "escalated",
         "grace",
+        "group",
+        "leaving",
         "orders",
         "overdue",
         "owed",
@@ -53,6 +59,10 @@ class Family:
         self.orders: deque[Step] = deque()  # steps of the lifecycle still to be done
         self.cause: BaseException | None = None  # of the restart under way
         self.backoff: asyncio.TimerHandle | None = None  # until that restart
+        self.group: Group | None = None  # the siblings it is being restarted with
+        self.brood: Group | None = None  # of its children, made when they are first restarted together
+        self.again: Redelivery | None = None
+        self.leaving: Exception | None = None  # what a permanent child stopped itself with
         self.escalated = False  # halted until the parent has been dealt with
         self.overdue: Exception | None = None  # to interrupt the running handler with, should it suspend
         self.stop_error: Exception | None = None
@@ -77,6 +87,8 @@ class Family:
         """Ends every timer, the runtime's too."""
         self.cancel_timers()
         self.cancel_backoff()
+        if self.brood is not None:
+            self.brood.cancel()
         if self.grace is not None:
             self.grace.cancel()
             self.grace = None

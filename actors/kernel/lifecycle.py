@@ -6,6 +6,8 @@ Invariants:
 - A failed cell is halted until its failure has been answered, and answers one failure at a time.
 - A restart keeps the mailbox; the timers of the old instance end, and what it still owed an answer is
   failed, as soon as the restart is decided.
+- A restart has two halves: the old instance leaves, the new one starts. Siblings restarted together (`groups`) all
+  leave before the first of them starts.
 """
 
 from __future__ import annotations
@@ -15,11 +17,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.errors import ActorError, ActorKilled, ActorRestarted, ActorStopped
+from telestage.actors.kernel.groups import brood_of, concerned
 from telestage.actors.kernel.hooks import bounded
+from telestage.actors.kernel.redelivery import give_again
 from telestage.actors.kernel.ref import Ref
-from telestage.actors.kernel.steps import FAILED, RESTART, START, STOP, Notice
+from telestage.actors.kernel.steps import FAILED, LEAVE, RESTART, RETIRE, REVIVE, START, STOP, Notice
 from telestage.actors.kernel.stopping import end, settle, stop, stop_children
-from telestage.actors.kernel.supervision import Directive
+from telestage.actors.kernel.supervision import ChildKind, Decision, Directive, Strategy, Supervision
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -54,8 +58,13 @@ async def attend(cell: Cell, worker: Worker) -> None:
             elif step is START:
                 if not cell.closed or kin.draining:
                     await _start(cell)
+            elif step is LEAVE:
+                _leave(cell)
             elif not cell.closed:
-                await _restart(cell)
+                if step is not REVIVE:
+                    await _retire(cell)
+                if step is not RETIRE:
+                    await _revive(cell)
         except asyncio.CancelledError:
             if worker.abandoned:
                 return
@@ -70,8 +79,13 @@ async def attend(cell: Cell, worker: Worker) -> None:
             return
 
 
-def fail(cell: Cell, error: BaseException) -> None:
-    """Halts the cell and has its supervisor answer the failure; one that is stopping anyway only logs it."""
+def fail(cell: Cell, error: BaseException, item: object = None, *, left: bool = False) -> None:
+    """Halts the cell and has its supervisor answer the failure; one that is stopping anyway only logs it.
+
+    Args:
+        item: What was being handled.
+        left: No failure, but a permanent child that stopped itself: it is restarted whatever `error` is.
+    """
     kin = cell.kin
     if cell.closed:
         _log.warning("%s failed with %s while stopping", cell.path, type(error).__name__, exc_info=error)
@@ -79,33 +93,38 @@ def fail(cell: Cell, error: BaseException) -> None:
             kin.draining = False
             cell.order(STOP)
         return
+    if kin.group is not None and kin.group.covers(cell):
+        _log.warning("%s failed with %s; it is to be restarted anyway", cell.path, type(error).__name__, exc_info=error)
+        if RETIRE not in kin.orders and REVIVE not in kin.orders:
+            kin.orders.clear()
+        cell.halt()
+        give_again(cell, item)
+        return
     kin.cancel_backoff()
     kin.orders.clear()
     kin.overdue = None
     cell.halt()
-    _decide(cell, error)
+    _decide(cell, error, item, left)
 
 
-def _decide(cell: Cell, error: BaseException) -> None:
+def _decide(cell: Cell, error: BaseException, item: object, left: bool) -> None:
     """Answers the failure of a halted cell as its supervisor's rules say."""
     parent = cell.parent
     if parent is None:
         return
     kin = cell.kin
-    dispatcher = cell.dispatcher
-    supervision = cell.spec.supervision or parent.actor.supervision
-    decision = supervision.decide(error, kin.restarts, dispatcher.loop.time(), dispatcher.rng)
+    decision, together = _decision(cell, parent, error, left)
     directive = decision.directive
     if directive is Directive.ESCALATE and parent.parent is None:
         directive = Directive.STOP  # nobody above the top level: give up on this actor alone
     exhausted = directive in (Directive.STOP, Directive.ESCALATE)
     _log.log(
         logging.ERROR if exhausted else logging.WARNING,
-        "%s failed with %s: %s%s",
+        "%s %s: %s%s",
         cell.path,
-        type(error).__name__,
+        "stopped itself" if left else f"failed with {type(error).__name__}",
         directive.value,
-        f" in {decision.delay:.2f} s (restart {kin.restarts.total})" if directive is Directive.RESTART else "",
+        _particulars(decision, together),
         exc_info=error,
     )
     if ChildFailed in parent.handlers:
@@ -113,21 +132,65 @@ def _decide(cell: Cell, error: BaseException) -> None:
     if directive is Directive.RESUME:
         _resume(cell)
     elif directive is Directive.RESTART:
-        _restart_after(cell, decision.delay, error)
+        give_again(cell, item)
+        if parent.actor.supervision.strategy is Strategy.ONE_FOR_ONE:
+            _restart_after(cell, decision.delay, error)
+        else:
+            brood_of(parent).restart(together, error, decision.delay)
     elif directive is Directive.STOP:
-        stopped = ActorStopped(cell.path)
-        stopped.__cause__ = error
-        stop(cell, stopped, grace=0.0)
+        for member in reversed(together):
+            _give_up(member, error)
     else:
         kin.escalated = True
         if not parent.restart_due:  # else what has been decided for it answers this too
             fail(parent, error)
 
 
+def _decision(cell: Cell, parent: Cell, error: BaseException, left: bool) -> tuple[Decision, list[Cell]]:
+    """The answer to a failure, and whom it is for, in order of birth."""
+    rules: Supervision = parent.actor.supervision
+    own = cell.spec.supervision or rules
+    directive = Directive.RESTART if left else own.directive_for(error)
+    if directive is not Directive.RESTART:
+        return Decision(directive), [cell]
+    if cell.spec.kind is ChildKind.TEMPORARY:
+        return Decision(Directive.STOP), [cell]
+    now, rng = cell.dispatcher.loop.time(), cell.dispatcher.rng
+    if rules.strategy is Strategy.ONE_FOR_ONE:
+        return own.restart(cell.kin.restarts, now, rng), [cell]
+    return rules.restart(brood_of(parent).restarts, now, rng), concerned(cell, rules.strategy)
+
+
+def _particulars(decision: Decision, together: list[Cell]) -> str:
+    """What the log adds to the word."""
+    if len(together) > 1 and decision.directive is not Directive.ESCALATE:
+        count = f"with {len(together) - 1} of its siblings"
+    elif decision.directive is Directive.RESTART:
+        count = f"restart {together[0].kin.restarts.total}"
+    else:
+        return ""
+    return f" in {decision.delay:.2f} s ({count})" if decision.directive is Directive.RESTART else f" ({count})"
+
+
+def _give_up(cell: Cell, error: BaseException) -> None:
+    stopped = ActorStopped(cell.path)
+    stopped.__cause__ = error
+    stop(cell, stopped, grace=0.0)
+
+
+def _leave(cell: Cell) -> None:
+    """A permanent child has stopped itself: it is made anew. One that is to be restarted anyway needs no more."""
+    kin = cell.kin
+    stopped = ActorStopped(cell.path)
+    stopped.__cause__, kin.leaving = kin.leaving, None
+    if not cell.closed and not cell.restart_due:
+        fail(cell, stopped, left=True)
+
+
 def _resume(cell: Cell) -> None:
     """Goes on as if nothing had happened; so do those whose failure came up to here."""
     cell.kin.escalated = False
-    cell.recovered()
+    _started(cell)
     for child in cell.kin.children.values():
         if child.kin.escalated:
             _resume(child)
@@ -162,22 +225,38 @@ async def _start(cell: Cell) -> None:
 
 
 def _started(cell: Cell) -> None:
-    if not cell.restart_due:  # a child's failure may have come up meanwhile
+    if cell.kin.group is not None:
+        cell.kin.group.revived(cell)
+    elif not cell.restart_due:  # a child's failure may have come up meanwhile
         cell.recovered()
 
 
-async def _restart(cell: Cell) -> None:
+async def _retire(cell: Cell) -> None:
+    """The old instance leaves."""
     kin = cell.kin
+    kin.overdue = None
     actor = cell.actor
-    cause = kin.cause or ActorError("restart")
-    if cell.spec.restarting_hook:
-        try:
-            await bounded(cell, "restarting", actor.restarting(cause), actor.start_timeout)
-        except Exception:
-            _log.exception("restarting() of %s failed; it is restarted all the same", cell.path)
-    if not actor.keep_children:
-        await stop_children(cell, _CHILDREN_GRACE)
-    kin.cancel_timers()  # those that the hook set
+    try:
+        if cell.spec.restarting_hook:
+            try:
+                await bounded(cell, "restarting", actor.restarting(_cause(cell)), actor.start_timeout)
+            except Exception:
+                _log.exception("restarting() of %s failed; it is restarted all the same", cell.path)
+        if not actor.keep_children:
+            await stop_children(cell, _CHILDREN_GRACE)
+    finally:
+        kin.cancel_timers()  # those that the hook set
+        if LEAVE in kin.orders:
+            kin.orders.remove(LEAVE)  # it does
+        if kin.group is not None:
+            kin.group.retired(cell)
+
+
+async def _revive(cell: Cell) -> None:
+    """The new instance starts."""
+    kin = cell.kin
+    if kin.group is not None:
+        kin.restarts.total += 1
     try:
         cell.actor = cell.spec.create(cell)
         if cell.spec.started_hook:
@@ -185,9 +264,28 @@ async def _restart(cell: Cell) -> None:
     except Exception as error:
         fail(cell, error)
         return
-    for child in list(kin.children.values()):
-        if child.kin.escalated:
-            child.kin.escalated = False
-            child.kin.restarts.recent.clear()  # its new supervisor counts from the start, as in OTP
-            _restart_after(child, 0.0, cause)
+    _restart_kept(cell, _cause(cell))
     _started(cell)
+
+
+def _restart_kept(cell: Cell, cause: BaseException) -> None:
+    """Restarts the children that outlived the restart of `cell` and whose failures had come up to it."""
+    kin = cell.kin
+    strategy = cell.actor.supervision.strategy
+    if kin.brood is not None:
+        kin.brood.restarts.recent.clear()  # a new supervisor counts from the start, as in OTP
+    for child in list(kin.children.values()):
+        if not child.kin.escalated:
+            continue
+        child.kin.escalated = False
+        child.kin.restarts.recent.clear()
+        if child.spec.kind is ChildKind.TEMPORARY:
+            _give_up(child, cause)
+        elif strategy is Strategy.ONE_FOR_ONE:
+            _restart_after(child, 0.0, cause)
+        else:
+            brood_of(cell).restart(concerned(child, strategy), cause, 0.0)
+
+
+def _cause(cell: Cell) -> BaseException:
+    return cell.kin.cause or ActorError("restart")

@@ -10,7 +10,7 @@ from telestage.actors.kernel.errors import ActorStopped, NameTaken
 from telestage.actors.kernel.handlers import HandlerTable
 from telestage.actors.kernel.mailbox import UNBOUNDED
 from telestage.actors.kernel.stopping import finish, stop
-from telestage.actors.kernel.supervision import Supervision
+from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.actor import Actor
@@ -27,6 +27,8 @@ class Spec:
         "capacity",
         "cls",
         "handlers",
+        "kind",
+        "redeliver",
         "restarting_hook",
         "started_hook",
         "stopped_hook",
@@ -40,12 +42,22 @@ class Spec:
         kwargs: Mapping[str, object],
         capacity: int | None,
         supervision: Supervision | None,
+        kind: ChildKind = ChildKind.TRANSIENT,
+        redeliver: int = 0,
     ) -> None:
         if capacity is not None and capacity < 1:
             raise ValueError(f"capacity of {cls.__qualname__} must be 1 message or more, or None, not {capacity}")
+        if redeliver < 0:
+            raise ValueError(f"redeliver of {cls.__qualname__} must be 0 times or more, not {redeliver}")
+        if supervision is not None and supervision.strategy is not Strategy.ONE_FOR_ONE:
+            raise ValueError(
+                f"{supervision.strategy.value} is for the parent of {cls.__qualname__} to choose, in its `supervision`"
+            )
         self.cls = cls
         self.capacity = UNBOUNDED if capacity is None else capacity
         self.supervision = supervision
+        self.kind = kind
+        self.redeliver = redeliver
         self.handlers: HandlerTable = cls.handler_table()
         self.started_hook, self.restarting_hook, self.stopped_hook = cls.overridden_hooks()
         self._args = args

@@ -6,7 +6,7 @@ import enum
 
 import msgspec
 
-__all__ = ["FAILED", "RESTART", "START", "STOP", "Notice", "Step"]
+__all__ = ["FAILED", "LEAVE", "RESTART", "RETIRE", "REVIVE", "START", "STOP", "Notice", "Step"]
 
 
 class Step(enum.Enum):
@@ -14,7 +14,10 @@ class Step(enum.Enum):
 
     START = "start"
     FAILED = "failed"  # from outside, while no handler was suspended; the error is in `Family.overdue`
+    LEAVE = "leave"  # a permanent child stops itself; why is in `Family.leaving`
     RESTART = "restart"
+    RETIRE = "retire"  # the two halves of a restart, when siblings are restarted together
+    REVIVE = "revive"
     STOP = "stop"
 
 
@@ -22,4 +25,5 @@ class Notice(msgspec.Struct, frozen=True):
     """What the runtime tells by itself, by the system lane. One that nobody handles any more is no dead letter."""
 
 
-START, FAILED, RESTART, STOP = Step.START, Step.FAILED, Step.RESTART, Step.STOP
+START, FAILED, LEAVE, STOP = Step.START, Step.FAILED, Step.LEAVE, Step.STOP
+RESTART, RETIRE, REVIVE = Step.RESTART, Step.RETIRE, Step.REVIVE

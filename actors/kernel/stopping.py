@@ -149,6 +149,8 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
         watcher.signal(Terminated(cell, kin.stop_error))
     if cell.parent is not None:
         cell.parent.kin.children.pop(cell.name, None)
+    if kin.group is not None:
+        kin.group.gone(cell)
     for waiter in kin.stop_waiters:
         if not waiter.done():
             waiter.set_result(None)

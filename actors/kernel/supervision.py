@@ -1,8 +1,9 @@
 """Who decides what after a failure: pure rules, no actor is touched here.
 
-A `Supervision` maps an error to a directive, counts restarts as OTP does (more than `intensity`
-restarts within `period` seconds is too many), and says how long to wait before the next one.
-The budget is each child's own: one child that fails for ever doesn't use up its siblings'.
+A `Supervision` maps an error to a directive, says who is restarted together, counts restarts as OTP does
+(more than `intensity` restarts within `period` seconds is too many), and says how long to wait before the
+next one. One-for-one, the budget is each child's own: one child that fails for ever doesn't use up its
+siblings'. The strategies that restart siblings together have one budget a supervisor, and count one a failure.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Backoff", "Decision", "Directive", "RestartLog", "Supervision"]
+__all__ = ["Backoff", "ChildKind", "Decision", "Directive", "RestartLog", "Strategy", "Supervision"]
 
 
 class Directive(enum.Enum):
@@ -28,6 +29,32 @@ class Directive(enum.Enum):
     """Stop the child for good. What waits in its mailbox becomes dead letters."""
     ESCALATE = "escalate"
     """Fail the supervisor itself with the child's error; the child stays halted meanwhile."""
+
+
+class Strategy(enum.Enum):
+    """Who is restarted when one child is.
+
+    Siblings are stopped one after the other, the youngest first, and started again in order of birth, each when
+    the one before it has started. Their refs and mailboxes stay; what they were handling is cancelled.
+    """
+
+    ONE_FOR_ONE = "one-for-one"
+    """The child that failed, alone."""
+    ONE_FOR_ALL = "one-for-all"
+    """All siblings, for those that can't work without each other."""
+    REST_FOR_ONE = "rest-for-one"
+    """The child that failed and those born after it, for those that build upon their elders."""
+
+
+class ChildKind(enum.Enum):
+    """When a child is restarted. `Ref.stop` ends one of any kind for good."""
+
+    PERMANENT = "permanent"
+    """After a failure, and when it stops itself (`Actor.stop`). Hazard: only somebody else can end it."""
+    TRANSIENT = "transient"
+    """After a failure only."""
+    TEMPORARY = "temporary"
+    """Never: where another would be restarted, it is stopped. Its failure leaves its siblings alone."""
 
 
 class Backoff(NamedTuple):
@@ -67,7 +94,7 @@ class Decision(NamedTuple):
 
 
 class RestartLog:
-    """The restarts of one child within the period, and in all."""
+    """The restarts that count together: those within the period, and how many there were in all."""
 
     __slots__ = ("recent", "total")
 
@@ -77,27 +104,30 @@ class RestartLog:
 
 
 class Supervision:
-    """How a child's failures are answered. One-for-one: siblings aren't touched.
+    """How a child's failures are answered.
 
     Args:
         directives: Directive by exception type; the most specific base class of the error wins.
             What isn't listed is restarted.
+        strategy: Who is restarted with a child that failed. Default: nobody. It is the parent's to choose.
         intensity: Restarts allowed within `period`; one more is too many. 0 never restarts.
         period: The sliding window in seconds.
         backoff: The delay between restarts.
-        exceeded: What happens when there were too many: `ESCALATE` (default) or `STOP`.
+        exceeded: What happens when there were too many: `ESCALATE` (default) or `STOP`, which stops all that
+            would have been restarted.
 
     Raises:
         ValueError: A negative intensity, a period that isn't positive, a backoff that shrinks or is negative,
             or an `exceeded` that restarts.
     """
 
-    __slots__ = ("backoff", "directives", "exceeded", "intensity", "period")
+    __slots__ = ("backoff", "directives", "exceeded", "intensity", "period", "strategy")
 
     def __init__(
         self,
         directives: Mapping[type[BaseException], Directive] | None = None,
         *,
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
         intensity: int = 5,
         period: float = 60.0,
         backoff: Backoff = Backoff(),  # noqa: B008 - an immutable value
@@ -112,6 +142,7 @@ class Supervision:
         if exceeded not in (Directive.ESCALATE, Directive.STOP):
             raise ValueError(f"exceeded must be ESCALATE or STOP, not {exceeded}")
         self.directives: Mapping[type[BaseException], Directive] = MappingProxyType(dict(directives or {}))
+        self.strategy = strategy
         self.intensity = intensity
         self.period = period
         self.backoff = backoff
@@ -128,8 +159,10 @@ class Supervision:
     def decide(self, error: BaseException, log: RestartLog, now: float, rng: random.Random) -> Decision:
         """Answers one failure at `now` (seconds, any monotonic clock) and notes a restart in `log`."""
         directive = self.directive_for(error)
-        if directive is not Directive.RESTART:
-            return Decision(directive)
+        return Decision(directive) if directive is not Directive.RESTART else self.restart(log, now, rng)
+
+    def restart(self, log: RestartLog, now: float, rng: random.Random) -> Decision:
+        """Grants a restart at `now` and notes it in `log`, or answers `exceeded`."""
         recent = log.recent
         while recent and recent[0] < now - self.period:
             recent.popleft()

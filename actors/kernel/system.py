@@ -24,7 +24,7 @@ from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.spawning import Spec, spawn
 from telestage.actors.kernel.stopping import finish
-from telestage.actors.kernel.supervision import Supervision
+from telestage.actors.kernel.supervision import ChildKind, Supervision
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
 
 __all__ = ["ActorStatistics", "ActorSystem"]
@@ -185,6 +185,8 @@ class ActorSystem:
         name: str | None = None,
         capacity: int | None = None,
         supervision: Supervision | None = None,
+        kind: ChildKind = ChildKind.TRANSIENT,
+        redeliver: int = 0,
         **kwargs: object,
     ) -> Ref:
         """Makes a top-level actor: `cls(*args, **kwargs)`, in a mailbox of its own.
@@ -192,17 +194,24 @@ class ActorSystem:
         Args:
             name: Unique among living siblings. Default: a number.
             capacity: How many messages may wait. Default: no bound.
-            supervision: How its own failures are answered. Default: as its parent's `supervision` says.
+            supervision: How its own failures are answered. Default: as its parent's `supervision` says. With a
+                parent that restarts siblings together, of this one only the `directives` are used.
+            kind: When it is restarted. Default: after a failure, but not when it stops itself.
+            redeliver: How often a told message whose handling failed is given again, first of all, after the
+                restart. Default: it is dropped. What was asked is never given again: its asker has the error.
+                Hazard: a message that fails every time uses up the restart budget, and what it did before
+                it failed is done again.
 
         Raises:
             NameTaken: A living sibling has that name.
-            ValueError: A name or capacity that can't be.
+            ValueError: A name, a capacity or a number of times that can't be, or a `supervision` with a
+                strategy, which is the parent's to choose.
             RuntimeError: The system doesn't run.
             Exception: Whatever `__init__` raised; nothing was spawned.
         """
         if self._root is None:
             raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
-        return spawn(self._root, Spec(cls, args, kwargs, capacity, supervision), name)
+        return spawn(self._root, Spec(cls, args, kwargs, capacity, supervision, kind, redeliver), name)
 
     def find(self, path: str) -> Ref | None:
         """The living actor at `path`, such as `/manager/alice`, if there is one."""
