@@ -48,7 +48,7 @@ async def test_a_session_is_removed_before_it_ever_ran(telegram, new_fleet, tmp_
         await fleet.remove("alice")
 
 
-async def test_a_session_is_removed_while_it_connects(telegram, new_fleet):
+async def test_a_session_is_removed_while_it_connects(telegram, new_fleet, eventually):
     """R-G5, R-T4: nothing of the attempt is left."""
     alice = telegram.add_user("alice")
     telegram.faults.latency(30.0)
@@ -56,7 +56,7 @@ async def test_a_session_is_removed_while_it_connects(telegram, new_fleet):
     async with fleet:
         fleet.add("alice", session=alice.session)
         asked = asyncio.ensure_future(fleet["alice"].get_me())
-        await asyncio.sleep(0.02)
+        await eventually(lambda: fleet["alice"].status.queued == 1)
         await fleet.remove("alice")
         with pytest.raises(SessionDead):
             await asked
@@ -158,14 +158,14 @@ async def test_stopping_ends_what_runs_and_what_waits_with_an_error(telegram, ne
     assert telegram.connections() == 0
 
 
-async def test_a_start_that_is_cancelled_leaves_nothing_and_can_be_made_again(telegram, new_fleet):
+async def test_a_start_that_is_cancelled_leaves_nothing_and_can_be_made_again(telegram, new_fleet, eventually):
     """R-T4."""
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice)
     before = asyncio.all_tasks()
     telegram.faults.latency(30.0)
     starting = asyncio.ensure_future(fleet.start())
-    await asyncio.sleep(0.02)
+    await eventually(lambda: telegram.connections() == 1)
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting

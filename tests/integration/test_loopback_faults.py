@@ -159,7 +159,8 @@ async def test_a_call_cut_off_in_the_middle_is_recorded_so(telegram, people) -> 
     peer = await client.get_input_entity("bob")
     telegram.faults.latency(0.2, method="messages.sendMessage", count=1)
     sending = asyncio.create_task(client.send_message(peer, "hello"))
-    await asyncio.sleep(0.1)
+    while not telegram.peak_in_flight(alice, ignore=["contacts.resolveUsername", "users.getUsers"]):  # noqa: ASYNC110
+        await asyncio.sleep(0)
     telegram.faults.disconnect(alice)
     assert (await asyncio.wait_for(sending, 10)).id == 1
     assert outcomes(telegram, "messages.sendMessage") == ["disconnected", "ok"]

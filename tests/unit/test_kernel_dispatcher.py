@@ -294,17 +294,19 @@ async def test_running_handlers_are_in_the_task_registry(system: ActorSystem) ->
     ask = asyncio.create_task(ref.ask(wait))
     sending = system.tasks.spawn(gate.wait(), type="sending", owner="/alice", operation="send_message")
     system.tasks.spawn(gate.wait(), type="sending", owner="/alicia")
-    await asyncio.sleep(0.01)
+    while not system.tasks.count(type="queue_processor"):
+        await asyncio.sleep(0)
     (handler,) = system.tasks.details(type="queue_processor")
     assert isinstance(handler, TaskDetails)
     assert (handler.owner, handler.operation) == ("/alice", "function")
-    assert 0.005 < handler.age < 5
+    assert 0 <= handler.age < 5
     assert system.tasks.count(owner="/alice") == 2
     assert system.tasks.count(type="sending") == 2
     assert system.tasks.count() == 3
     (statistics,) = system.statistics()
     assert statistics.running == "function"
-    assert statistics.running_for > 0.005
+    while not system.statistics()[0].running_for > 0:  # it grows; uvloop's clock moves by milliseconds
+        await asyncio.sleep(0.001)
     assert await system.tasks.cancel_all(owner="/alice") == []
     assert sending.cancelled()
     gate.set()

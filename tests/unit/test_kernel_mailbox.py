@@ -410,7 +410,8 @@ async def test_an_idle_actor_paused_and_resumed_goes_on(system: ActorSystem) -> 
     assert await ref.ask("a") == "a"
     ref.pause()
     ask = asyncio.create_task(ref.ask("b"))
-    await asyncio.sleep(0.01)
+    for _ in range(10):  # turns enough for what isn't paused
+        await asyncio.sleep(0)
     assert log == ["a"]
     ref.resume()
     assert await ask == "b"

@@ -414,7 +414,8 @@ async def test_shutdown_leaves_no_task_and_no_timer() -> None:
     asks = [asyncio.create_task(ref.ask(Wait())) for ref in refs[:20]]
     for ref in refs[20:30]:
         ref.tell(Fail())
-    await asyncio.sleep(0.01)
+    while sum(actor.restarts for actor in system.statistics()) < 10 or system.tasks.count(type="queue_processor") > 20:
+        await asyncio.sleep(0)
     background = system.tasks.spawn(asyncio.Event().wait(), type="sending", owner="/x")
     assert system.tasks.count(type="queue_processor") == 20
     assert await system.shutdown(timeout=4.5) == []
@@ -480,7 +481,8 @@ async def test_a_cancelled_shutdown_still_ends_everything() -> None:
     ask = asyncio.create_task(ref.ask(Wait()))
     await asyncio.sleep(0)
     ending = asyncio.create_task(system.shutdown(timeout=30))
-    await asyncio.sleep(0.01)
+    while ref.alive:
+        await asyncio.sleep(0)
     ending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await ending
@@ -540,7 +542,8 @@ def test_the_end_of_the_loop_without_shutdown_neither_hangs_nor_begins_anything(
             ref.tell(Wait())
             ref.tell(Wait())
             ref.tell("never")
-        await asyncio.sleep(0.01)
+        while system.tasks.count(type="queue_processor") < 20:
+            await asyncio.sleep(0)
 
     began = time.monotonic()
     with caplog.at_level(logging.DEBUG):
@@ -558,6 +561,8 @@ def test_a_system_whose_owner_is_cancelled_at_the_end_of_the_loop_still_stops_it
         async with ActorSystem() as system:
             system.spawn(Kid, log)
             system.spawn(Kid, log).tell(Wait())
+            while not system.tasks.count(type="queue_processor"):
+                await asyncio.sleep(0)
             up.set()
             await asyncio.Event().wait()
 
@@ -566,7 +571,6 @@ def test_a_system_whose_owner_is_cancelled_at_the_end_of_the_loop_still_stops_it
         global _owner  # a task must be held on to
         _owner = asyncio.create_task(owner(up))
         await up.wait()
-        await asyncio.sleep(0.01)
 
     began = time.monotonic()
     asyncio.run(main())
