@@ -25,8 +25,8 @@ median. Python {python} on {system}, {cores} cores, {loop}; {seconds} s in all. 
 
 ![ratios to naive](benchmarks.png)
 
-Look at the ratios: the machine is shared, and another one is quicker or slower as a whole. Where a goal is not met, it is
-still to be met.
+Look at the ratios: the machine is shared, and another one is quicker or slower as a whole. Where a goal is not met, it
+is still to be met.
 """
 
 
