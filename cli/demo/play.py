@@ -197,12 +197,8 @@ class Play:
             peak_concurrent_operations=permits.peak,
             seconds=round(seconds, 2),
         )
-        problems = report.problems(self.plan)
+        problems = report.problems(self.plan) + received.problems(self.plan)
         repeated = sum(times - 1 for times in self._seen.values())
         if repeated:
             problems.append(f"{repeated} events handled more than once by the same monitor")
-        if received.overlapping:
-            problems.append(f"two calls of a session were in flight at once on the server: {received.overlapping}")
-        if received.early_calls:
-            problems.append(f"{received.early_calls} calls were made before the end of a flood wait")
         return report, problems

@@ -33,8 +33,20 @@ class Received(msgspec.Struct, frozen=True):
     duplicated: int
     floods: int
     early_calls: int
+    """Calls made before the end of a flood wait."""
+    disconnects: int
+    """Connections it cut on purpose."""
     overlapping: list[str]
     """Sessions of which two calls were in flight at one moment."""
+
+    def problems(self, plan: Plan) -> list[str]:
+        """What the server saw that isn't as it should be; empty if all is well."""
+        checks = (
+            (not self.overlapping, f"two calls of a session were in flight at once on the server: {self.overlapping}"),
+            (not self.early_calls, f"{self.early_calls} calls were made before the end of a flood wait"),
+            (self.disconnects >= plan.disconnects, f"{self.disconnects} connections cut of {plan.disconnects} planned"),
+        )
+        return [text for well, text in checks if not well]
 
 
 class Stage:
@@ -100,5 +112,6 @@ class Stage:
             duplicated=len(rows) - len(reached),
             floods=status.floods,
             early_calls=status.early_calls,
+            disconnects=status.disconnects,
             overlapping=[part.name for part in self.cast if await self.server.peak_in_flight(part.user) > 1],
         )

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from telestage.cli.demo.report import Plan, Report
+from telestage.cli.demo.stage import Received
 
 PLAN = Plan()
 
@@ -65,3 +66,20 @@ def test_the_plan_counts_what_it_expects() -> None:
 def test_a_plan_that_cannot_be_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=name):
         Plan(**{name: value})
+
+
+SEEN = Received(
+    distinct=500, delivered=500, lost=0, duplicated=0, floods=3, early_calls=0, disconnects=2, overlapping=[]
+)
+
+
+def test_what_the_server_saw_is_part_of_the_verdict() -> None:
+    """R-Q1, R-X2: and faults that were never made prove nothing."""
+    assert SEEN.problems(PLAN) == []
+    for figure, value, told in (
+        ("overlapping", ["send-001"], "send-001"),
+        ("early_calls", 1, "1 calls were made before"),
+        ("disconnects", 1, "1 connections cut of 2"),
+    ):
+        (problem,) = msgspec.structs.replace(SEEN, **{figure: value}).problems(PLAN)
+        assert told in problem
