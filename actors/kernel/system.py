@@ -32,6 +32,7 @@ __all__ = ["ActorStatistics", "ActorSystem"]
 _log = logging.getLogger("telestage.system")
 
 _SHOWN = 10  # names a warning spells out
+_LAST = 0.1  # seconds that tasks have to end at the deadline itself: a turn of the loop or two, if they don't resist
 
 
 class ActorStatistics(msgspec.Struct, frozen=True):
@@ -124,8 +125,8 @@ class ActorSystem:
         If it is cancelled itself, what is left is cancelled and not waited for.
 
         Args:
-            timeout: Seconds for all of it. What runs is cancelled when half of it has passed, and
-                given up on, by name, at its end.
+            timeout: Seconds for all of it, however many resist. What runs is cancelled when about half of it has
+                passed, and given up on, by name, at its end.
             drain: Whether top-level actors process what waits before they stop.
 
         Returns:
@@ -141,15 +142,18 @@ class ActorSystem:
         if asyncio.current_task() in dispatcher.workers:
             raise RuntimeError("a handler can't wait for its own system to shut down: let a task of the service do it")
         self._root = None
+        loop = dispatcher.loop
+        deadline = loop.time() + timeout
         dispatcher.outlive()
         try:
-            resisting = await self._stop_actors(root, timeout, drain)
-            resisting += [task.name for task in await self.tasks.cancel_all(timeout=1.0)]
+            resisting = await self._stop_actors(root, timeout - min(1.0, timeout / 4), drain)
+            left = max(_LAST, deadline - loop.time())
+            resisting += [task.name for task in await self.tasks.cancel_all(timeout=left)]
         finally:
             workers = dispatcher.cancel()  # nothing runs any more but what resists
             finish(root, given_up=True)  # settles what is left; nothing, after a clean end
         if workers:
-            await asyncio.wait(workers, timeout=1.0)
+            await asyncio.wait(workers, timeout=max(_LAST, deadline - loop.time()))
         resisting += [task.get_name() for task in workers if not task.done()]
         if resisting:
             shown = ", ".join(resisting[:_SHOWN]) + (", ..." if len(resisting) > _SHOWN else "")
@@ -167,7 +171,7 @@ class ActorSystem:
             await child.stopped(max(0.0, deadline - loop.time()))
         resisting = [child.path for child in children if not child.final]
         root.stop(grace=0.0)
-        await root.stopped(max(1.0, deadline - loop.time()))
+        await root.stopped(max(_LAST, deadline - loop.time()))
         return resisting
 
     async def __aenter__(self) -> Self:
