@@ -22,6 +22,7 @@ from telestage.actors.kernel.errors import (
 )
 from telestage.actors.kernel.handlers import handles
 from telestage.actors.kernel.lifecycle import ChildFailed
+from telestage.actors.kernel.looking import ActorNode, ActorState
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, ChildKind, Directive, Strategy, Supervision
@@ -35,7 +36,9 @@ __all__ = [
     "Actor",
     "ActorError",
     "ActorKilled",
+    "ActorNode",
     "ActorRestarted",
+    "ActorState",
     "ActorStatistics",
     "ActorStopped",
     "ActorSystem",

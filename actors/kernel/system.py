@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from time import time
 from types import TracebackType
 from typing import Self
@@ -20,7 +22,10 @@ from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.cell import PATIENCE, Cell
 from telestage.actors.kernel.deadletters import DeadLetters
 from telestage.actors.kernel.dispatcher import Dispatcher
+from telestage.actors.kernel.dump import Dump, Writable, write
+from telestage.actors.kernel.dumpsignal import SignalDump
 from telestage.actors.kernel.envelope import bare
+from telestage.actors.kernel.looking import ActorNode, tree_of
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.spawning import Spec, spawn
 from telestage.actors.kernel.stopping import finish
@@ -81,6 +86,8 @@ class ActorSystem:
         self._rng = random.Random(seed)
         self._tasks: TaskRegistry | None = None
         self._root: Cell | None = None
+        self._thread: int | None = None
+        self._signal_dumps: list[SignalDump] = []
 
     @property
     def running(self) -> bool:
@@ -103,6 +110,7 @@ class ActorSystem:
         if self._root is not None:
             raise RuntimeError(f"actor system {self.name!r} runs already")
         loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._tasks = TaskRegistry(loop)
         dispatcher = Dispatcher(self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
         self._tasks.add_source(lambda: _suspended(dispatcher))
@@ -152,6 +160,8 @@ class ActorSystem:
         finally:
             workers = dispatcher.cancel()  # nothing runs any more but what resists
             finish(root, given_up=True)  # settles what is left; nothing, after a clean end
+            while self._signal_dumps:
+                self._signal_dumps.pop().end()
         if workers:
             await asyncio.wait(workers, timeout=max(_LAST, deadline - loop.time()))
         resisting += [task.get_name() for task in workers if not task.done()]
@@ -240,6 +250,45 @@ class ActorSystem:
             if cell.parent is not None:
                 found.append(_statistics(cell))
         return found
+
+    def tree(self) -> ActorNode:
+        """How every actor is doing, and who is whose child, as one value; the root is at `/`. Disturbs nobody.
+
+        To be called on the loop. It takes about a tenth of a second for 10,000 actors, and that long nothing else runs.
+
+        Raises:
+            RuntimeError: The system doesn't run.
+        """
+        if self._root is None:
+            raise RuntimeError(f"actor system {self.name!r} does not run: it has no actors")
+        return tree_of(self._root)
+
+    def dump(self, file: Writable | None = None) -> None:
+        """Writes down what everybody is at, for when something hangs: who waits where in its code, and for whom.
+
+        Never raises, never disturbs, and may be called at any time: in a handler or any other code of the loop, in a
+        signal handler, another thread, or a debugger. Its length is bounded whatever the number of actors; it shows the
+        types of messages, never what they say.
+
+        Args:
+            file: Where to. Default: the standard error.
+        """
+        write(Dump(self.name, self._root, self._tasks, self.dead_letters, self._thread).text(), file)
+
+    def dump_on(self, number: signal.Signals, file: Writable | None = None) -> Callable[[], None]:
+        """Has a `dump` written whenever the process gets that signal, such as `signal.SIGUSR1`, until `shutdown`.
+
+        It works while a handler keeps the loop to itself, too, and then shows where.
+
+        Returns:
+            What ends it sooner: the signal then does again what it did before.
+
+        Raises:
+            ValueError: This isn't the main thread, the only one that may.
+        """
+        dumping = SignalDump(number, lambda: self.dump(file))
+        self._signal_dumps.append(dumping)
+        return dumping.end
 
 
 def _statistics(cell: Cell) -> ActorStatistics:

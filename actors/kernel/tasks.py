@@ -39,7 +39,7 @@ class TaskRegistry:
     """The running tasks of one system."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._tasks: dict[asyncio.Task[object], TaskDetails] = {}
         self._sources: list[Callable[[], Iterator[TaskDetails]]] = []
 
@@ -59,7 +59,7 @@ class TaskRegistry:
             operation: The operation it is part of, if any.
         """
         name = f"telestage {type} {owner}"
-        task: asyncio.Task[R] = self._loop.create_task(coroutine, name=name)
+        task: asyncio.Task[R] = self.loop.create_task(coroutine, name=name)
         self._tasks[task] = TaskDetails(type, owner, operation, time(), name)
         task.add_done_callback(self.forget)
         return task
@@ -86,6 +86,10 @@ class TaskRegistry:
             ),
             key=lambda task: task.created,
         )
+
+    def running(self) -> list[tuple[asyncio.Task[object], TaskDetails]]:
+        """The registered tasks themselves, the oldest first; without those of other sources."""
+        return sorted(self._tasks.items(), key=lambda item: item[1].created)
 
     def count(self, *, type: str | None = None, owner: str | None = None) -> int:
         """How many run now; the same choices as `details`."""
