@@ -54,7 +54,7 @@ class Dispatcher:
         self.dead_letters = system.dead_letters
         self.tasks = tasks
         self.rng = rng
-        self.ready: deque[Cell] = deque()
+        self.ready: deque[Cell] = self._run_queue()
         self.armed = False
         self.workers: dict[asyncio.Task[object], Worker] = {}
         self.throughput = throughput
@@ -65,6 +65,7 @@ class Dispatcher:
         self._depth = 0
         self._at_once = TURN
         self._names = 0
+        self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         for _ in range(_SPARE_WORKERS):
             self._idle.append(self._hire())
 
@@ -125,8 +126,22 @@ class Dispatcher:
         """The workers whose handlers wait for something."""
         return [worker for worker in self.workers.values() if worker.detached and worker.cell is not None]
 
+    async def rest(self) -> None:
+        """Returns when no cell is ready and no handler is suspended, or nothing runs any more."""
+        while not self._closing:
+            if self.armed or len(self.ready):
+                await asyncio.sleep(0)  # the queue is worked off in each turn of the loop
+            elif self.suspended():
+                waiter = self.loop.create_future()
+                self._resting.append(waiter)
+                await waiter
+            else:
+                return
+
     def rehire(self, worker: Worker) -> bool:
         """A worker's Task has finished with a handler: back to the idle ones, if it may be used again."""
+        if self._resting:
+            self._look_up()
         if self.ready and not self.armed:
             self.arm()
         if self._closing or worker.task.cancelling() or len(self._idle) >= _MOST_IDLE_WORKERS:
@@ -139,6 +154,8 @@ class Dispatcher:
         self.workers.pop(worker.task, None)
         if worker in self._idle:
             self._idle.remove(worker)
+        if self._resting:
+            self._look_up()
         if worker.task.cancelling():
             self.ends()
         if self.ready and not self.armed:
@@ -177,10 +194,20 @@ class Dispatcher:
     def cancel(self) -> list[asyncio.Task[object]]:
         """Runs nothing any more; cancels every worker and returns their Tasks."""
         self._closing = True
+        self._look_up()
         workers = list(self.workers)
         for task in workers:
             task.cancel()
         return workers
+
+    def _look_up(self) -> None:
+        for waiter in self._resting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._resting.clear()
+
+    def _run_queue(self) -> deque[Cell]:
+        return deque()
 
     def _hire(self) -> Worker:
         worker = Worker(self)

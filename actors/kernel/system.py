@@ -27,6 +27,7 @@ from telestage.actors.kernel.dumpsignal import SignalDump
 from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.looking import ActorNode, tree_of
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.scheduling import Scheduling, dispatcher_for
 from telestage.actors.kernel.spawning import Spec, spawn
 from telestage.actors.kernel.stopping import finish
 from telestage.actors.kernel.supervision import ChildKind, Supervision
@@ -67,6 +68,8 @@ class ActorSystem:
             escalate stops that actor alone, and says so in an ERROR.
         throughput: Messages an actor may process before the next one has its turn.
         seed: Of the jitter. Default: random.
+        schedule: Decides the order of turns, for tests: see `telestage.actors.testkit`. Default: first come, first
+            served.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class ActorSystem:
         supervision: Supervision | None = None,
         throughput: int = 64,
         seed: int | None = None,
+        schedule: Scheduling | None = None,
     ) -> None:
         if throughput < 1:
             raise ValueError(f"throughput must be 1 message or more, not {throughput}")
@@ -84,6 +88,7 @@ class ActorSystem:
         self._supervision = supervision
         self._throughput = throughput
         self._rng = random.Random(seed)
+        self._schedule = schedule
         self._tasks: TaskRegistry | None = None
         self._root: Cell | None = None
         self._thread: int | None = None
@@ -112,7 +117,7 @@ class ActorSystem:
         loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tasks = TaskRegistry(loop)
-        dispatcher = Dispatcher(self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
+        dispatcher = dispatcher_for(self._schedule, self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
         self._tasks.add_source(lambda: _suspended(dispatcher))
         supervises = self._supervision or Actor.supervision
 
@@ -226,6 +231,35 @@ class ActorSystem:
         if self._root is None:
             raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
         return spawn(self._root, Spec(cls, args, kwargs, capacity, supervision, kind, redeliver), name)
+
+    async def idle(self, timeout: float = 10.0) -> None:
+        """Waits until no actor has anything to do: none is ready to run, and no handler or hook is suspended.
+
+        What is to come by a timer doesn't count (`Actor.after`, a restart after its backoff, a deadline), nor does the
+        mail of a paused actor, nor an answer that is owed, nor what other tasks of the program do.
+
+        Args:
+            timeout: Seconds to wait.
+
+        Raises:
+            TimeoutError: Some actor was still at work; it is named.
+            RuntimeError: An actor of the system calls it from a handler, which would wait for its own end.
+        """
+        root = self._root
+        if root is None:
+            return
+        dispatcher = root.dispatcher
+        if asyncio.current_task() in dispatcher.workers:
+            raise RuntimeError("a handler can't wait until its own system is idle: it is at work itself")
+        try:
+            async with asyncio.timeout(timeout):
+                await dispatcher.rest()
+        except TimeoutError:
+            busy = [
+                f"{each.path} ({each.running or 'mail'})" for each in self.statistics() if each.running or each.waiting
+            ]
+            shown = ", ".join(busy[:_SHOWN]) + (", ..." if len(busy) > _SHOWN else "")
+            raise TimeoutError(f"actor system {self.name!r} is not idle after {timeout:g} s: {shown}") from None
 
     def find(self, path: str) -> Ref | None:
         """The living actor at `path`, such as `/manager/alice`, if there is one."""

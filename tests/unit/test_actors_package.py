@@ -6,6 +6,7 @@ import sys
 import telestage.actors as actors
 import telestage.actors.kernel as kernel
 import telestage.actors.telegram as telegram
+import telestage.actors.testkit as testkit
 
 
 def test_everything_public_is_offered_at_the_top():
@@ -18,6 +19,16 @@ def test_everything_public_is_offered_at_the_top():
 
 def test_a_name_that_is_not_there_is_an_attribute_error():
     assert not hasattr(actors, "Fleeet")
+
+
+def test_actors_alone_do_not_load_their_test_kit():
+    code = "import sys, telestage.actors; sys.exit(any('testkit' in name for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_test_kit_offers_what_it_says():
+    assert testkit.__all__ == sorted(testkit.__all__)
+    assert all(getattr(testkit, name) is not None for name in testkit.__all__)
 
 
 def test_actors_alone_do_not_load_telethon():

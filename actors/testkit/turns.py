@@ -1,0 +1,136 @@
+"""A dispatcher whose free choices are a schedule's.
+
+What the ordinary one does is never changed, only when: it is the same code, on a run queue that is taken from in any
+order and at times says that it is empty, by workers of different throughput, with asks of idle actors sent by the
+mailbox at times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from typing import TYPE_CHECKING, SupportsIndex
+
+from telestage.actors.kernel.dispatcher import Dispatcher
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.ask import Ask
+    from telestage.actors.kernel.cell import Cell
+    from telestage.actors.kernel.system import ActorSystem
+    from telestage.actors.kernel.tasks import TaskRegistry
+    from telestage.actors.kernel.worker import Worker
+    from telestage.actors.testkit.schedule import Schedule
+
+__all__ = ["ScheduledDispatcher"]
+
+_THROUGHPUTS = (1, 2, 3, 7)
+"""Messages an actor may process, besides as many as the system was given."""
+
+
+class RunQueue(deque["Cell"]):
+    """The actors that are ready, to be taken in any order."""
+
+    def __init__(self, dispatcher: ScheduledDispatcher) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+        self._choose = dispatcher.schedule.choose
+
+    def __bool__(self) -> bool:
+        """Whether another actor runs in this turn of the event loop. If one is left, the next turn is arranged for."""
+        if not len(self):
+            return False
+        if self._choose(3, "t") != 1:
+            return True
+        dispatcher = self._dispatcher
+        if not dispatcher.armed:
+            dispatcher.arm()
+        return not dispatcher.armed  # the loop is ending, and there is no next turn
+
+    def popleft(self) -> Cell:
+        """Any of them, the first by default."""
+        place = self._choose(len(self), "a")
+        cell = self[place]
+        del self[place]
+        return cell
+
+
+class Workers(list["Worker"]):
+    """The workers without work. Those of a smaller throughput are kept apart, and taken only when one is due."""
+
+    def __init__(self, workers: list[Worker]) -> None:
+        super().__init__(workers)
+        self.limits: dict[Worker, int] = {}
+        self.limited: dict[int, list[Worker]] = {limit: [] for limit in _THROUGHPUTS}
+        self.due: Worker | None = None
+
+    def __bool__(self) -> bool:
+        return self.due is not None or len(self) > 0
+
+    def __contains__(self, worker: object) -> bool:
+        return super().__contains__(worker) or any(worker in workers for workers in self.limited.values())
+
+    def append(self, worker: Worker, /) -> None:
+        """Puts it with its like."""
+        limit = self.limits.get(worker)
+        if limit is None:
+            super().append(worker)
+        else:
+            self.limited[limit].append(worker)
+
+    def pop(self, index: SupportsIndex = -1, /) -> Worker:
+        """The one that is due, or the ordinary one that came last."""
+        worker, self.due = self.due, None
+        return super().pop(index) if worker is None else worker
+
+    def remove(self, worker: Worker, /) -> None:
+        """Takes it out of wherever it is."""
+        limit = self.limits.get(worker)
+        if limit is None:
+            super().remove(worker)
+        else:
+            self.limited[limit].remove(worker)
+
+
+class ScheduledDispatcher(Dispatcher):
+    """Runs the cells of one system as `schedule` says."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        system: ActorSystem,
+        loop: asyncio.AbstractEventLoop,
+        tasks: TaskRegistry,
+        *,
+        throughput: int,
+    ) -> None:
+        self.schedule = schedule
+        super().__init__(system, loop, tasks, throughput=throughput, rng=random.Random(schedule.seed))
+        self._workers = Workers(self._idle)
+        self._idle = self._workers
+
+    def run_now(self, cell: Cell, ask: Ask, asking: asyncio.Task[object] | None) -> bool:
+        """As ever, or not at once."""
+        if self.schedule.choose(2, "q"):
+            return False
+        return super().run_now(cell, ask, asking)
+
+    def _run_queue(self) -> deque[Cell]:
+        return RunQueue(self)
+
+    def _turn(self) -> None:
+        choice = self.schedule.choose(1 + len(_THROUGHPUTS), "w")
+        if choice and self._workers.due is None:
+            limit = _THROUGHPUTS[choice - 1]
+            spare = self._workers.limited[limit]
+            self._workers.due = spare.pop() if spare else self._hire_limited(limit)
+        super()._turn()
+
+    def _hire_limited(self, limit: int) -> Worker:
+        ordinary, self.throughput = self.throughput, limit
+        try:
+            worker = self._hire()
+        finally:
+            self.throughput = ordinary
+        self._workers.limits[worker] = limit
+        return worker
