@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import platform
-import statistics
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +23,8 @@ import typer
 from rich.console import Console
 
 from benchmarks.kernel.workloads import WORKLOADS, Workload
-from benchmarks.report import Figures, markdown, plot
+from benchmarks.picture import plot
+from benchmarks.report import Figures, Results, markdown, outcome
 
 CONTESTANTS = {
     "telestage": "ours",
@@ -31,68 +32,119 @@ CONTESTANTS = {
     "textbook": "textbook",
     "Thespian simple": "thespian_simple",
     "Pykka": "pykka_threads",
+    "xoscar": "xoscar_local",
 }
-_NEEDS = {"Pykka": "pykka"}
-_SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10}  # by how much their workloads are smaller
-_SECONDS = 300.0  # for one measurement
+_NEEDS = {"Pykka": "pykka", "xoscar": "xoscar"}
+_SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10, "xoscar": 5}  # by how much their workloads are smaller
+_ELSEWHERE = ("telestage", "naive")  # who is measured on further loops
+_SECONDS = 600.0  # for one measurement
+_PARTS = ("workloads", "loops", "prices", "chains", "million")
 
 _console = Console(stderr=True)
 
 
-def measure(contestant: str, workload: Workload, scale: float) -> float | None:
-    """One measurement in a new process; None if the contestant has no such workload."""
-    module = f"benchmarks.kernel.{CONTESTANTS[contestant]}"
-    if not hasattr(importlib.import_module(module), workload.name):
-        return None
-    size = max(1000, int(workload.size * scale / _SLOW.get(contestant, 1)))
+def run(module: str, *arguments: str) -> str:
+    """What `module`, run as a process of its own, prints last.
+
+    Raises:
+        RuntimeError: It failed; says with what.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kernel.one", CONTESTANTS[contestant], workload.name, str(size)],
+        [sys.executable, "-m", f"benchmarks.kernel.{module}", *arguments],
         capture_output=True,
         text=True,
         timeout=_SECONDS,
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"{contestant}, {workload.name}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout.split()[-1])
+        raise RuntimeError(f"{module} {' '.join(arguments)}: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout.strip().splitlines()[-1]
+
+
+def measure(contestant: str, workload: Workload, scale: float, loop: str) -> float | None:
+    """One measurement in a new process; None if the contestant has no such workload."""
+    module = CONTESTANTS[contestant]
+    if not hasattr(importlib.import_module(f"benchmarks.kernel.{module}"), workload.name):
+        return None
+    size = max(1000, int(workload.size * scale / _SLOW.get(contestant, 1)))
+    return float(run("one", module, workload.name, str(size), loop))
+
+
+def compare(chosen: list[Workload], contestants: list[str], rounds: int, scale: float, loop: str) -> Figures:
+    """Every workload of every contestant, `rounds` times, in turns."""
+    figures: Figures = {}
+    for number in range(1, rounds + 1):
+        for workload in chosen:
+            for contestant in contestants:
+                value = measure(contestant, workload, scale, loop)
+                if value is not None:
+                    figures.setdefault(workload.name, {}).setdefault(contestant, []).append(value)
+            _console.print(f"{loop}, round {number} of {rounds}: {workload.title}", highlight=False)
+    return figures
+
+
+def prices(rounds: int, scale: float) -> dict[str, dict[str, list[float]]]:
+    """What each feature costs, each in a process of its own, `rounds` times three differences."""
+    from benchmarks.kernel.prices import PRICES
+
+    found: dict[str, dict[str, list[float]]] = {}
+    size = max(2000, int(100_000 * scale))
+    for number in range(1, rounds + 1):
+        for name in PRICES:
+            for key, values in json.loads(run("prices", name, str(size), "3"))[name].items():
+                found.setdefault(name, {}).setdefault(key, []).extend(values)
+        _console.print(f"prices, round {number} of {rounds}", highlight=False)
+    return found
 
 
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 5,
     scale: Annotated[float, typer.Option(min=0.001, help="Of the workloads' sizes.")] = 1.0,
     only: Annotated[str, typer.Option(help="Workloads, with commas. Default: all.")] = "",
+    loop: Annotated[str, typer.Option(help="The event loop: asyncio or uvloop.")] = "asyncio",
+    parts: Annotated[str, typer.Option(help=f"Of {', '.join(_PARTS)}; with commas.")] = ",".join(_PARTS),
     output: Annotated[Path, typer.Option(help="Folder for benchmarks.md, .json and .png.")] = Path("docs"),
 ) -> None:
     """Measures the kernel beside its baselines and peers."""
+    if loop not in ("asyncio", "uvloop"):
+        raise typer.BadParameter(f"asyncio or uvloop, not {loop!r}", param_hint="--loop")
+    wanted = parts.split(",")
+    if unknown := set(wanted) - set(_PARTS):
+        raise typer.BadParameter(f"no such part: {', '.join(sorted(unknown))}", param_hint="--parts")
     chosen = [workload for workload in WORKLOADS if not only or workload.name in only.split(",")]
     present = [name for name in CONTESTANTS if find_spec(_NEEDS.get(name, "asyncio")) is not None]
+    other = "asyncio" if loop == "uvloop" else "uvloop"
     began = time.monotonic()
-    figures: Figures = {}
-    for number in range(1, rounds + 1):
-        for workload in chosen:
-            for contestant in present:
-                value = measure(contestant, workload, scale)
-                if value is not None:
-                    figures.setdefault(workload.name, {}).setdefault(contestant, []).append(value)
-            _console.print(f"round {number} of {rounds}: {workload.title}", highlight=False)
-    facts = {
+    results = Results()
+    if "workloads" in wanted:
+        results.figures = compare(chosen, present, rounds, scale, loop)
+    if "loops" in wanted and find_spec("uvloop") is not None:
+        results.other_figures = compare(chosen, list(_ELSEWHERE), rounds, scale, other)
+    if "prices" in wanted:
+        results.prices = prices(rounds, scale)
+    if "chains" in wanted:
+        results.chains = json.loads(run("chains", str(rounds)))
+    if "million" in wanted:
+        count = str(max(1000, int(1_000_000 * scale)))
+        results.million = [json.loads(run("million", count, loop)) for _ in range(max(1, rounds // 2))]
+    results.facts = {
         "python": platform.python_version(),
         "system": platform.system(),
         "cores": os.cpu_count() or 0,
-        "loop": "asyncio",
+        "loop": loop,
+        "other_loop": other,
+        "erlang": shutil.which("erl") is not None,
         "rounds": rounds,
         "seconds": round(time.monotonic() - began),
-        "command": f"make bench ARGS='--rounds {rounds} --scale {scale:g}'",
+        "command": "make bench ARGS='" + " ".join(sys.argv[1:]) + "'" if sys.argv[1:] else "make bench",
     }
     output.mkdir(parents=True, exist_ok=True)
-    (output / "benchmarks.json").write_text(json.dumps({"facts": facts, "figures": figures}, indent=1) + "\n")
-    (output / "benchmarks.md").write_text(markdown(facts, chosen, figures))
-    plot(chosen, figures, output / "benchmarks.png")
-    for workload in chosen:
-        ours, naive = figures[workload.name].get("telestage"), figures[workload.name].get("naive")
-        if ours and naive:
-            ratio = statistics.median(ours) / statistics.median(naive)
-            print(f"{workload.title}: {ratio:.2f} times naive")
+    (output / "benchmarks.json").write_text(json.dumps(results.as_dict(), indent=1) + "\n")
+    (output / "benchmarks.md").write_text(markdown(results, chosen))
+    if results.figures:
+        plot(chosen, results.figures, output / "benchmarks.png")
+    for line in outcome(results, chosen):
+        print(line)
 
 
 if __name__ == "__main__":

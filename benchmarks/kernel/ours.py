@@ -4,26 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
-
+from benchmarks.kernel.messages import Count, Get, Hop, Suspend
 from benchmarks.kernel.timing import Longest, resident_bytes, stopwatch
 from telestage.actors import Actor, ActorSystem, Ref, handles
-
-
-class Count(msgspec.Struct, frozen=True):
-    pass
-
-
-class Get(msgspec.Struct, frozen=True):
-    pass
-
-
-class Hop(msgspec.Struct, frozen=True):
-    left: int
-
-
-class Suspend(msgspec.Struct, frozen=True):
-    pass
 
 
 class Counter(Actor):
@@ -61,6 +44,15 @@ class Link(Actor):
             self.done.set()
 
 
+class Asking(Actor):
+    def __init__(self, following: Ref | None) -> None:
+        self.next = following
+
+    @handles(Get)
+    async def on_get(self, message: Get) -> object:
+        return 1 if self.next is None else await self.next.ask(message)
+
+
 class Idle(Actor):
     pass
 
@@ -77,6 +69,21 @@ async def tell(size: int) -> float:
         with stopwatch() as watch:
             for _ in range(size):
                 counter.tell(message)
+            await _counted(counter, size)
+        return watch.rate(size)
+
+
+async def send(size: int) -> float:
+    """With back-pressure: the producer waits for room in a bounded mailbox."""
+    async with ActorSystem() as system:
+        counter = system.spawn(Counter, capacity=100)
+        message = Count()
+        send = counter.send
+        with stopwatch() as watch:
+            for _ in range(size):
+                await send(message)
+            while counter.waiting:  # an ask of a full mailbox would be refused
+                await asyncio.sleep(0)
             await _counted(counter, size)
         return watch.rate(size)
 
@@ -103,6 +110,24 @@ async def ask_many(size: int) -> float:
         with stopwatch() as watch:
             await asyncio.gather(*(asker() for _ in range(100)))
         return watch.rate(size)
+
+
+ask_deadline = ask_many
+"""Every ask has one."""
+
+
+async def chain(size: int) -> float:
+    """Asks through a chain of 1,000, each of which asks the next and hands its answer back."""
+    async with ActorSystem() as system:
+        first: Ref | None = None
+        for _ in range(1000):
+            first = system.spawn(Asking, first)
+        assert first is not None
+        message = Get()
+        with stopwatch() as watch:
+            for _ in range(size // 1000):
+                assert await first.ask(message) == 1
+        return watch.rate(size // 1000 * 1000)
 
 
 async def ring(size: int) -> float:

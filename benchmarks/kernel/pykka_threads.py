@@ -7,6 +7,7 @@ from typing import Any
 
 import pykka
 
+from benchmarks.kernel.messages import Count, Get, Hop
 from benchmarks.kernel.timing import stopwatch
 
 
@@ -18,7 +19,7 @@ class Counter(pykka.ThreadingActor):
         self.done = done
 
     def on_receive(self, message: Any) -> Any:
-        if message == "get":
+        if isinstance(message, Get):
             return self.count
         self.count += 1
         if self.count == self.target and self.done is not None:
@@ -31,10 +32,10 @@ class Link(pykka.ThreadingActor):
     done: threading.Event
 
     def on_receive(self, message: Any) -> None:
-        if not isinstance(message, int):
+        if not isinstance(message, Hop):
             self.next, self.done = message
-        elif message:
-            self.next.tell(message - 1)
+        elif message.left:
+            self.next.tell(Hop(message.left - 1))
         else:
             self.done.set()
 
@@ -42,10 +43,11 @@ class Link(pykka.ThreadingActor):
 async def tell(size: int) -> float:
     done = threading.Event()
     counter = Counter.start(size, done)
+    message = Count()
     try:
         with stopwatch() as watch:
             for _ in range(size):
-                counter.tell("count")
+                counter.tell(message)
             done.wait()
         return watch.rate(size)
     finally:
@@ -54,10 +56,11 @@ async def tell(size: int) -> float:
 
 async def ask(size: int) -> float:
     counter = Counter.start()
+    message = Get()
     try:
         with stopwatch() as watch:
             for _ in range(size):
-                counter.ask("get")
+                counter.ask(message)
         return watch.rate(size)
     finally:
         pykka.ActorRegistry.stop_all()
@@ -70,7 +73,7 @@ async def ring(size: int) -> float:
         for link, following in zip(links, links[1:] + links[:1], strict=True):
             link.tell((following, done))
         with stopwatch() as watch:
-            links[0].tell(size)
+            links[0].tell(Hop(size))
             done.wait()
         return watch.rate(size)
     finally:

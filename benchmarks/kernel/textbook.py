@@ -6,14 +6,13 @@ import asyncio
 from typing import Any
 
 from benchmarks.kernel import naive
-from benchmarks.kernel.timing import stopwatch
 
 
 class Queue(asyncio.PriorityQueue[Any]):
     """Takes plain pairs as priority 0 and reads with a timeout."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
         self._number = 0
 
     def put_nowait(self, item: Any) -> None:
@@ -29,32 +28,40 @@ class Queue(asyncio.PriorityQueue[Any]):
 
 
 async def tell(size: int) -> float:
-    counter = naive.Counter(Queue())
-    with stopwatch() as watch:
-        for _ in range(size):
-            counter.tell("count")
-        assert await counter.ask("get") == size
-    await naive.stop_all([counter])
-    return watch.rate(size)
+    return await naive.tell(size, Queue)
+
+
+async def send(size: int) -> float:
+    return await naive.send(size, lambda: Queue(100))
 
 
 async def ask(size: int) -> float:
-    counter = naive.Counter(Queue())
-    with stopwatch() as watch:
-        for _ in range(size):
-            await counter.ask("get")
-    await naive.stop_all([counter])
-    return watch.rate(size)
+    return await naive.ask(size, Queue)
 
 
 async def ask_many(size: int) -> float:
-    counter = naive.Counter(Queue())
+    return await naive.ask_many(size, Queue)
 
-    async def asker() -> None:
-        for _ in range(size // 100):
-            await counter.ask("get")
 
-    with stopwatch() as watch:
-        await asyncio.gather(*(asker() for _ in range(100)))
-    await naive.stop_all([counter])
-    return watch.rate(size)
+async def ring(size: int) -> float:
+    return await naive.ring(size, Queue)
+
+
+async def fan_out(size: int) -> float:
+    return await naive.fan_out(size, Queue)
+
+
+async def fan_in(size: int) -> float:
+    return await naive.fan_in(size, Queue)
+
+
+async def spawn(size: int) -> float:
+    return await naive.spawn(size, Queue)
+
+
+async def memory(size: int) -> float:
+    return await naive.memory(size, Queue)
+
+
+async def stall(size: int) -> float:
+    return await naive.stall(size, Queue)

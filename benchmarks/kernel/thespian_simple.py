@@ -6,6 +6,7 @@ from typing import Any
 
 from thespian.actors import Actor, ActorExitRequest, ActorSystem
 
+from benchmarks.kernel.messages import Count, Get
 from benchmarks.kernel.timing import resident_bytes, stopwatch
 
 
@@ -15,20 +16,21 @@ class Counter(Actor):
         self.count = 0
 
     def receiveMessage(self, message: Any, sender: Any) -> None:  # noqa: N802 - Thespian's name
-        if message == "get":
-            self.send(sender, self.count)
-        elif message == "count":
+        if isinstance(message, Count):
             self.count += 1
+        elif isinstance(message, Get):
+            self.send(sender, self.count)
 
 
 async def tell(size: int) -> float:
     system = ActorSystem("simpleSystemBase", transientUnique=True)
     try:
         counter = system.createActor(Counter)
+        message = Count()
         with stopwatch() as watch:
             for _ in range(size):
-                system.tell(counter, "count")
-            assert system.ask(counter, "get", 10) == size
+                system.tell(counter, message)
+            assert system.ask(counter, Get(), 10) == size
         return watch.rate(size)
     finally:
         system.shutdown()
@@ -38,9 +40,10 @@ async def ask(size: int) -> float:
     system = ActorSystem("simpleSystemBase", transientUnique=True)
     try:
         counter = system.createActor(Counter)
+        message = Get()
         with stopwatch() as watch:
             for _ in range(size):
-                system.ask(counter, "get", 10)
+                system.ask(counter, message, 10)
         return watch.rate(size)
     finally:
         system.shutdown()
@@ -50,10 +53,11 @@ async def fan_out(size: int) -> float:
     system = ActorSystem("simpleSystemBase", transientUnique=True)
     try:
         counters = [system.createActor(Counter) for _ in range(1000)]
+        message = Count()
         with stopwatch() as watch:
             for _ in range(size // 1000):
                 for counter in counters:
-                    system.tell(counter, "count")
+                    system.tell(counter, message)
         return watch.rate(size)
     finally:
         system.shutdown()

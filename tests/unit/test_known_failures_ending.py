@@ -1,7 +1,8 @@
 """Endings: what other actor frameworks are known to hang on, or to burn, and must not happen here."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import pytest_asyncio
@@ -110,6 +111,20 @@ async def turns(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
     monkeypatch.setattr(loop, "_run_once", counted)
     return lambda: made
+
+
+@pytest.fixture
+def gates() -> Iterator[Callable[[], Resist]]:
+    """Makes messages that are resisted until the end of the test, even of one that fails."""
+    made: list[Resist] = []
+
+    def make() -> Resist:
+        made.append(Resist())
+        return made[-1]
+
+    yield make
+    for message in made:
+        message.open.set()
 
 
 async def entered(ref: Ref, message: Resist) -> Resist:
@@ -222,13 +237,22 @@ async def test_a_shutdown_has_one_deadline_however_many_resist(caplog: pytest.Lo
             below = await ref.ask(LeavesLate, expecting=Ref)
             await entered(ref, message)
             ref = below
+    stubborn = system.tasks.spawn(_resisting(gate), type="sending", owner="/top 0")
+    await asyncio.sleep(0)
     began = loop.time()
-    resisting = await system.shutdown(timeout=1.0)
+    resisting = await system.shutdown(timeout=2.0)
     took = loop.time() - began
-    assert took < 1.9  # the deadline, the last turns of what was cancelled, and a slow machine
+    gate.set()
+    await stubborn
+    assert took < 2.0 + 0.45  # the last turns of what was cancelled, and a slow machine
     assert {f"/top {number}" for number in range(40)} <= set(resisting)
     assert "left" in caplog.text
-    gate.set()
+
+
+async def _resisting(gate: asyncio.Event) -> None:
+    while not gate.is_set():
+        with contextlib.suppress(asyncio.CancelledError):
+            await gate.wait()
 
 
 # -- handlers that swallow cancellation ---------------------------------------------------------------
@@ -253,7 +277,10 @@ async def _give_up(ref: Ref, message: Resist) -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("end", [_stop, _kill, _give_up])
 async def test_a_handler_that_swallows_cancellation_is_left_behind_and_named(
-    system: ActorSystem, caplog: pytest.LogCaptureFixture, end: Callable[[Ref, Resist], object]
+    system: ActorSystem,
+    caplog: pytest.LogCaptureFixture,
+    gates: Callable[[], Resist],
+    end: Callable[[Ref, Resist], object],
 ) -> None:
     """`except BaseException: pass` around an await keeps its actor, who waits for it, and the shutdown for ever.
 
@@ -261,7 +288,7 @@ async def test_a_handler_that_swallows_cancellation_is_left_behind_and_named(
     """
     log: list[object] = []
     ref = system.spawn(Stubborn, log, name="stubborn")
-    message = Resist()
+    message = gates()
     ask: asyncio.Task[object] | None = None
     if end is not _give_up:
         ask = asyncio.create_task(ref.ask(message))
@@ -274,7 +301,6 @@ async def test_a_handler_that_swallows_cancellation_is_left_behind_and_named(
     assert "abandoned a handler of /stubborn that resists cancellation: Resist" in caplog.text
     assert log == {_stop: ["born"], _kill: ["born", "born", "goes on"], _give_up: ["born", "goes on"]}[end]
     assert not message.open.is_set()
-    message.open.set()
 
 
 async def test_a_handler_that_swallows_a_kill_and_ends_well_has_failed_all_the_same(system: ActorSystem) -> None:
