@@ -1,7 +1,7 @@
 """Actors, and the fleets of Telegram sessions made of them.
 
-The kernel's names are here at once. The fleet's are loaded when first used, so that a program which needs
-actors only doesn't load Telethon.
+The kernel's names are here at once. The event monitor's and the fleet's are loaded when first used, so that a
+program which needs actors or monitors only doesn't load Telethon.
 """
 
 from importlib import import_module
@@ -49,6 +49,24 @@ from telestage.actors.kernel import (
 
 if TYPE_CHECKING:
     from telestage.actors.fleet import Fleet
+    from telestage.actors.monitoring import (
+        BreakerState,
+        Event,
+        EventMonitor,
+        EventMonitorConfig,
+        EventMonitorStatistics,
+        EventPriority,
+        FatalError,
+        HandlerPolicy,
+        HandlerStatistics,
+        HealthState,
+        MonitorError,
+        MonitorHealth,
+        MonitorStopped,
+        Overflow,
+        RetryableError,
+        UnknownEventType,
+    )
     from telestage.actors.telegram import (
         BulkReport,
         Delivery,
@@ -84,6 +102,7 @@ __all__ = [
     "AskTimeout",
     "AsyncioSystemBase",
     "Backoff",
+    "BreakerState",
     "BulkReport",
     "ChildFailed",
     "ChildKind",
@@ -91,19 +110,33 @@ __all__ = [
     "DeadLetters",
     "Delivery",
     "Directive",
+    "Event",
+    "EventMonitor",
+    "EventMonitorConfig",
+    "EventMonitorStatistics",
+    "EventPriority",
+    "FatalError",
     "Fleet",
     "FloodParked",
+    "HandlerPolicy",
+    "HandlerStatistics",
+    "HealthState",
     "Limits",
     "LoginFailed",
     "MailboxFull",
+    "MonitorError",
+    "MonitorHealth",
+    "MonitorStopped",
     "NameTaken",
     "OperationCancelled",
     "OperationTimeout",
+    "Overflow",
     "PermitTimeout",
     "QueueWaitTimeout",
     "Ref",
     "Reply",
     "ReplyLost",
+    "RetryableError",
     "SessionDead",
     "SessionError",
     "SessionExists",
@@ -118,14 +151,37 @@ __all__ = [
     "Terminated",
     "Timer",
     "Unhandled",
+    "UnknownEventType",
     "WrongReply",
     "handles",
     "sign_in",
 ]
 
 
+_MONITORING = frozenset(
+    {
+        "BreakerState",
+        "Event",
+        "EventMonitor",
+        "EventMonitorConfig",
+        "EventMonitorStatistics",
+        "EventPriority",
+        "FatalError",
+        "HandlerPolicy",
+        "HandlerStatistics",
+        "HealthState",
+        "MonitorError",
+        "MonitorHealth",
+        "MonitorStopped",
+        "Overflow",
+        "RetryableError",
+        "UnknownEventType",
+    }
+)
+
+
 def __getattr__(name: str) -> object:
     if name in __all__:
-        module = "telestage.actors.fleet" if name == "Fleet" else "telestage.actors.telegram"
-        return getattr(import_module(module), name)
+        module = "fleet" if name == "Fleet" else "monitoring" if name in _MONITORING else "telegram"
+        return getattr(import_module(f"telestage.actors.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

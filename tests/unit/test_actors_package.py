@@ -5,13 +5,14 @@ import sys
 
 import telestage.actors as actors
 import telestage.actors.kernel as kernel
+import telestage.actors.monitoring as monitoring
 import telestage.actors.telegram as telegram
 import telestage.actors.testkit as testkit
 
 
 def test_everything_public_is_offered_at_the_top():
-    assert set(actors.__all__) == {*kernel.__all__, *telegram.__all__, "Fleet"}
-    for package in (actors, kernel, telegram):
+    assert set(actors.__all__) == {*kernel.__all__, *monitoring.__all__, *telegram.__all__, "Fleet"}
+    for package in (actors, kernel, monitoring, telegram):
         assert len(package.__all__) == len(set(package.__all__))
         for name in package.__all__:
             assert getattr(package, name) is not None
@@ -33,4 +34,10 @@ def test_the_test_kit_offers_what_it_says():
 
 def test_actors_alone_do_not_load_telethon():
     code = "import sys, telestage.actors; telestage.actors.ActorSystem; sys.exit('telethon' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_monitor_alone_does_not_load_telethon():
+    """R-E: usable in a program that has nothing to do with Telegram."""
+    code = "import sys; from telestage.actors import EventMonitor; sys.exit('telethon' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,1 @@
+"""The event monitor's headline workloads, beside the straightforward implementation."""

@@ -1,0 +1,353 @@
+"""Start, stop and restart of a monitor, and its health."""
+# ruff: noqa: ASYNC110 - a log sets no event
+
+import asyncio
+import logging
+
+import pytest
+
+from telestage.actors import (
+    Actor,
+    ActorSystem,
+    Event,
+    EventMonitor,
+    EventMonitorConfig,
+    HandlerPolicy,
+    HealthState,
+    MonitorStopped,
+    NameTaken,
+)
+
+EVENT = Event("a", "test")
+
+
+class Hang:
+    """A handler that waits until it is let go, or is cancelled."""
+
+    def __init__(self, resists=False):
+        self.begun = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.resists = resists
+        self.cancelled = 0
+
+    async def __call__(self, event):
+        self.begun.set()
+        while not self.go_on.is_set():
+            try:
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                if not self.resists:
+                    raise
+
+
+async def test_start_and_stop_are_idempotent():
+    """R-E7: and a monitor can be started again."""
+    got = []
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", got.append)
+    assert await monitor.stop_monitoring() == 0
+    for _ in range(2):
+        await monitor.start_monitoring()
+        await monitor.start_monitoring()
+        assert monitor.running
+        await monitor.queue_event(EVENT)
+        assert await monitor.stop_monitoring() == 0
+        assert await monitor.stop_monitoring() == 0
+        assert not monitor.running
+    assert len(got) == 2
+    assert monitor.get_stats().processed == 2
+
+
+async def test_starts_and_stops_at_once_end_in_one_stop():
+    """R-E7."""
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", hang := Hang())
+    await asyncio.gather(monitor.start_monitoring(), monitor.start_monitoring())
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    stops = [asyncio.ensure_future(monitor.stop_monitoring(drain=False)) for _ in range(3)]
+    assert sorted(await asyncio.gather(*stops)) == [0, 0, 1]
+    again = asyncio.ensure_future(monitor.start_monitoring())
+    await again
+    assert monitor.running
+    await monitor.stop_monitoring()
+
+
+async def test_events_queued_before_the_start_wait_for_it():
+    """R-E7."""
+    got = []
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", got.append)
+    assert await monitor.queue_event(EVENT)
+    assert monitor.health().state is HealthState.STOPPED
+    async with monitor:
+        assert await monitor.idle(5.0)
+    assert got == [EVENT]
+
+
+async def test_a_stopped_monitor_takes_no_events():
+    """R-E7: it hands the event back."""
+    monitor = EventMonitor("m")
+    async with monitor:
+        pass
+    with pytest.raises(MonitorStopped, match="start it again") as refused:
+        await monitor.queue_event(EVENT)
+    assert refused.value.event is EVENT
+    assert monitor.health().state is HealthState.STOPPED
+
+
+async def test_a_stop_drains_what_waits():
+    """R-E7: retries and handlers that wait included."""
+    got = []
+
+    async def slow(event):
+        await asyncio.sleep(0)
+        got.append(event)
+
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", slow)
+    await monitor.start_monitoring()
+    for _ in range(500):
+        await monitor.queue_event(EVENT)
+    assert await monitor.stop_monitoring() == 0
+    assert len(got) == 500
+    stats = monitor.get_stats()
+    assert (stats.processed, stats.discarded, stats.queue_depth) == (500, 0, 0)
+
+
+async def test_a_stop_without_draining_gives_up_what_waits_and_cancels_what_runs(caplog):
+    """R-E7: and says how much that was."""
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", hang := Hang())
+    await monitor.start_monitoring()
+    for _ in range(5):
+        await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    assert await monitor.stop_monitoring(drain=False) == 5
+    assert hang.cancelled == 1
+    stats = monitor.get_stats()
+    assert (stats.accepted, stats.processed, stats.discarded, stats.running, stats.queue_depth) == (5, 0, 5, 0, 0)
+    assert "5 events were given up" in caplog.text
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("resists", [False, True])
+async def test_a_stop_ends_within_its_deadline_whatever_the_handlers_do(resists, several, caplog):
+    """R-E7, R-M4: one that swallows its cancellation is named and left behind."""
+    monitor = EventMonitor("m")
+    hangs = [Hang(resists) for _ in range(1 + several)]
+    for hang in hangs:
+        monitor.register_handler("a", hang)
+    await monitor.start_monitoring()
+    await monitor.queue_event(EVENT)
+    await monitor.queue_event(EVENT)
+    for hang in hangs:
+        await hang.begun.wait()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await monitor.stop_monitoring(timeout=1.0) == 2
+    assert loop.time() - began < 1.5
+    assert all(hang.cancelled for hang in hangs)
+    assert resists == ("Hang of a resists" in caplog.text or ("Hang" in caplog.text and "resists" in caplog.text))
+    assert monitor.get_stats().discarded == 2
+    for hang in hangs:
+        hang.go_on.set()
+    await asyncio.sleep(0)
+    assert monitor.get_stats().accepted == 2
+
+
+async def test_a_handler_that_was_left_behind_takes_no_further_event():
+    """R-E7: nor does it count, when it ends at last, in a monitor that was started again."""
+    got = []
+    monitor = EventMonitor("m")
+    hang = Hang(resists=True)
+
+    async def handler(event):
+        got.append(event.data["n"])
+        if event.data["n"] == 0:
+            await hang(event)
+
+    monitor.register_handler("a", handler)
+    await monitor.start_monitoring()
+    await monitor.queue_event(Event("a", "test", {"n": 0}))
+    await hang.begun.wait()
+    assert await monitor.stop_monitoring(drain=False, timeout=0.5) == 1
+    await monitor.start_monitoring()
+    monitor.unregister_handler("a", handler)
+    await monitor.queue_event(Event("a", "test", {"n": 1}))
+    hang.go_on.set()
+    assert await monitor.idle(5.0)
+    await monitor.stop_monitoring()
+    assert got == [0]
+    assert (monitor.get_stats().processed, monitor.get_stats().unhandled, monitor.get_stats().discarded) == (0, 1, 1)
+
+
+async def test_a_handler_can_not_wait_for_its_own_monitor_to_stop():
+    """R-D3: it is told so at once."""
+    monitor = EventMonitor("m")
+
+    async def suicide(event):
+        await monitor.stop_monitoring()
+
+    monitor.register_handler("a", suicide)
+    monitor.register_handler("b", suicide)
+    monitor.register_handler("b", print)
+    async with monitor:
+        await monitor.queue_event(EVENT)
+        await monitor.queue_event(Event("b", "test"))
+        assert await monitor.idle(5.0)
+        assert all("its own monitor" in (handler.last_failure or "") for handler in monitor.get_stats().handlers[:2])
+        assert monitor.running
+
+
+async def test_monitors_share_a_system_and_stop_alone():
+    """R-M1, R-M2: a stop of one is no stop of another."""
+    got = []
+    async with ActorSystem() as system:
+        one, other = EventMonitor("one", system=system), EventMonitor("other", system=system)
+        for monitor in (one, other):
+            monitor.register_handler("a", got.append)
+            await monitor.start_monitoring()
+        assert system.find("/one") is not None
+        with pytest.raises(NameTaken):
+            await EventMonitor("one", system=system).start_monitoring()
+        await one.stop_monitoring()
+        await other.queue_event(EVENT)
+        assert await other.idle(5.0)
+        assert system.find("/one") is None
+        await other.stop_monitoring()
+    assert got == [EVENT]
+
+
+async def test_a_monitor_that_is_killed_is_restarted_and_goes_on():
+    """R-M3, R-S3: its queue and its counts are kept; the event in hand has failed."""
+    got = []
+    async with ActorSystem() as system:
+        monitor = EventMonitor("m", system=system)
+        hang = Hang()
+        monitor.register_handler("a", hang)
+        monitor.register_handler("b", got.append)
+        await monitor.start_monitoring()
+        await monitor.queue_event(EVENT)
+        await hang.begun.wait()
+        await monitor.queue_event(Event("b", "test"))
+        system.find("/m").kill("for the test")
+        assert await monitor.idle(5.0)
+        assert len(got) == 1
+        assert (monitor.get_stats().failed, monitor.get_stats().processed) == (1, 1)
+        await monitor.stop_monitoring()
+
+
+async def test_a_system_that_ends_first_takes_the_monitor_with_it():
+    """R-T4."""
+    monitor = EventMonitor("m", system=(system := ActorSystem()))
+    await system.start()
+    await monitor.start_monitoring()
+    await system.shutdown()
+    assert not monitor.running
+    assert monitor.health().state is HealthState.STOPPED
+    assert await monitor.stop_monitoring() == 0
+
+
+async def test_the_heartbeat_beats_and_reports_what_changes(caplog):
+    """R-E6."""
+    caplog.set_level(logging.INFO, logger="telestage.monitor")
+
+    def bad(event):
+        raise LookupError
+
+    policy = HandlerPolicy(breaker_failures=1, breaker_seconds=0.1)
+    async with EventMonitor("m", EventMonitorConfig(heartbeat_interval=0.01)) as monitor:
+        monitor.register_handler("a", bad, policy=policy)
+        await monitor.queue_event(EVENT)
+        while "m is degraded, was healthy (the breaker of handler" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert monitor.health().state is HealthState.DEGRADED
+        monitor.register_handler("a", bad)
+        while "m is healthy, was degraded" not in caplog.text:
+            await asyncio.sleep(0.01)
+        assert monitor.get_stats().heartbeats >= 2
+
+
+async def test_a_handler_that_runs_for_long_is_a_reason_of_the_health(monkeypatch):
+    """R-E6: named."""
+    monkeypatch.setattr("telestage.actors.monitoring.health._LONG", 0.05)
+    async with EventMonitor("m", EventMonitorConfig(heartbeat_interval=0.01)) as monitor:
+        monitor.register_handler("a", hang := Hang())
+        await monitor.queue_event(EVENT)
+        await hang.begun.wait()
+        assert monitor.health().state is HealthState.HEALTHY
+        while monitor.health().state is HealthState.HEALTHY:
+            await asyncio.sleep(0.01)
+        assert "Hang of a has been running for" in monitor.health().reasons[0]
+        hang.go_on.set()
+        assert await monitor.idle(5.0)
+        assert monitor.health().state is HealthState.HEALTHY
+
+
+async def test_a_disabled_handler_degrades_the_health():
+    """R-E4, R-E6."""
+
+    def bad(event):
+        raise LookupError
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", bad, policy=HandlerPolicy(max_handler_failures=1))
+        await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+        assert monitor.health().state is HealthState.DEGRADED
+        assert "disabled: 1 failures within 300 s" in monitor.health().reasons[0]
+
+
+async def test_many_events_do_not_keep_the_loop():
+    """The rest of the program has its turn in between."""
+    turns = 0
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=50_000))
+    monitor.register_handler("a", lambda event: None)
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    for _ in range(50_000):
+        await monitor.queue_event(EVENT)
+    counting = asyncio.ensure_future(count())
+    async with monitor:
+        assert await monitor.idle(30.0)
+    counting.cancel()
+    assert turns > 10
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "$1", None, 5])
+def test_a_name_that_can_not_be_is_refused(name):
+    """Bad input."""
+    with pytest.raises(ValueError, match="name"):
+        EventMonitor(name)
+
+
+def test_a_config_of_another_kind_is_refused():
+    """Bad input."""
+    with pytest.raises(TypeError, match="EventMonitorConfig"):
+        EventMonitor("m", {"max_queue_size": 5})
+    with pytest.raises(TypeError, match="HandlerPolicy"):
+        EventMonitor("m").register_handler("a", print, policy={})
+
+
+async def test_a_monitor_may_serve_actors():
+    """A handler may tell actors of the same system."""
+    got = asyncio.Event()
+
+    class Receiver(Actor):
+        def unhandled(self, message):
+            got.set()
+
+    async with ActorSystem() as system:
+        receiver = system.spawn(Receiver)
+        monitor = EventMonitor("m", system=system)
+        monitor.register_handler("a", receiver.tell)
+        async with monitor:
+            await monitor.queue_event(EVENT)
+            await asyncio.wait_for(got.wait(), 5.0)
