@@ -17,7 +17,8 @@ from telestage.actors.kernel.envelope import sender_of
 from telestage.actors.kernel.errors import Unhandled
 from telestage.actors.kernel.handlers import HandlerTable
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
-from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.spawning import spawn
+from telestage.actors.kernel.spec import Spec
 from telestage.actors.kernel.steps import LEAVE, Notice
 from telestage.actors.kernel.stopping import Terminated, stop
 from telestage.actors.kernel.supervision import ChildKind, Supervision
@@ -59,6 +60,7 @@ class Actor(thespian.actors.Actor):
 
     _table: ClassVar[HandlerTable]
     _hooks: ClassVar[tuple[bool, bool, bool]]
+    _spec: ClassVar[Spec]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -68,6 +70,7 @@ class Actor(thespian.actors.Actor):
             cls.restarting is not Actor.restarting,
             cls.stopped is not Actor.stopped,
         )
+        cls._spec = Spec(cls)
 
     @classmethod
     def handler_table(cls) -> HandlerTable:
@@ -78,6 +81,11 @@ class Actor(thespian.actors.Actor):
     def overridden_hooks(cls) -> tuple[bool, bool, bool]:
         """Whether `started`, `restarting` and `stopped` are the class's own: one that isn't costs no turn."""
         return cls._hooks
+
+    @classmethod
+    def plain_spec(cls) -> Spec:
+        """What is needed to make one without options."""
+        return cls._spec
 
     # -- hooks --------------------------------------------------------------------------------------
 
@@ -125,7 +133,7 @@ class Actor(thespian.actors.Actor):
     def children(self) -> Mapping[str, Ref]:
         """The living children by name, the eldest first."""
         family = self._cell.family
-        return {} if family is None else dict(family.children)
+        return {} if family is None else {child.name: child for child in family.children}
 
     # -- what it does --------------------------------------------------------------------------------
 
@@ -141,7 +149,11 @@ class Actor(thespian.actors.Actor):
         **kwargs: object,
     ) -> Ref:
         """Makes a child. See `ActorSystem.spawn`."""
-        return spawn(self._cell, Spec(cls, args, kwargs, capacity, supervision, kind, redeliver), name)
+        if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
+            spec = cls._spec
+        else:
+            spec = Spec(cls, capacity, supervision, kind, redeliver)
+        return spawn(self._cell, spec, (args, kwargs) if args or kwargs else None, name)
 
     def tell(self, ref: Ref, message: object, *, priority: int = 0) -> None:
         """`ref.tell` with this actor as the sender."""
@@ -186,7 +198,7 @@ class Actor(thespian.actors.Actor):
         """`ref.ask` in the name of this actor, from whichever of its tasks. Raises the same errors."""
         if not isinstance(ref, Cell):
             raise TypeError(f"ask needs a ref of this system, not {ref!r}")
-        return await ref.ask_as(self._cell, message, expecting, timeout, priority, queue_timeout, cancel)
+        return await ref.ask(message, expecting, timeout, priority, queue_timeout, cancel, self._cell)
 
     def reply_later(self) -> Reply:
         """The right to answer the current ask later; the handler then returns `NO_REPLY`.

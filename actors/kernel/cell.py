@@ -1,7 +1,7 @@
 """One cell per actor: its mailbox, its instance, and what the runtime must know of it.
 
 Invariants:
-- An idle cell has no inbox, no lanes and no task. A cell that is halted with mail waiting is `parked`.
+- An idle cell has no inbox, no lanes and no task. A cell that is halted with mail waiting is parked.
 - At any instant at most one worker is in a cell, so an actor's fields are touched by its own turns only.
 - What goes by the system lane is never dropped for a bound, never counted, and comes first.
 - Every ask is settled: answered, refused, or failed when the cell restarts or stops.
@@ -12,82 +12,81 @@ from __future__ import annotations
 
 import asyncio
 import math
-from asyncio import current_task
 from collections import deque
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
+from telestage.actors.kernel.current import current_task
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped, WrongReply
 from telestage.actors.kernel.family import Family
+from telestage.actors.kernel.flags import CLOSED, FAILED, FINAL, PARKED, PAUSED, SIGNALLED
 from telestage.actors.kernel.lifecycle import fail
 from telestage.actors.kernel.mailbox import Mailbox
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
-from telestage.actors.kernel.steps import FAILED, RESTART, START, STOP, Step
+from telestage.actors.kernel.steps import RESTART, START, STOP, Step
 from telestage.actors.kernel.stopping import out_of_grace, stop
 from telestage.actors.kernel.waits import allow, forget_wait, note_wait
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
-    from telestage.actors.kernel.spawning import Spec
+    from telestage.actors.kernel.spec import Spec
     from telestage.actors.kernel.worker import Worker
 
-__all__ = ["PATIENCE", "Cell"]
-
-R = TypeVar("R")
+__all__ = ["PATIENCE", "Arguments", "Cell"]
 
 PATIENCE = 4.0
 """Seconds a cancelled handler gets to end before it is abandoned: within the 5 s of R-Q8 and R-M4."""
 
-_PAUSED = 1
-_FAILED = 2
+_INFINITE = math.inf
+
+Arguments = tuple[tuple[object, ...], Mapping[str, object]]
+"""What the class of an actor is called with, each time."""
 
 
 class Cell(Mailbox):
     """The runtime's side of an actor, and the ref the world holds: one object, no hop between them."""
 
     __slots__ = (
-        "__weakref__",
-        "_name",
         "actor",
+        "arguments",
         "busy_ns",
-        "control",
-        "current",
+        "elder",
         "family",
-        "final",
-        "halts",
-        "handlers",
+        "label",
         "parent",
-        "signalled",
-        "spec",
-        "waits_on",
         "worker",
+        "younger",
     )
 
-    def __init__(self, dispatcher: Dispatcher, parent: Cell | None, name: str | int, spec: Spec) -> None:
-        super().__init__(dispatcher, spec.capacity)
-        self.parent = parent
-        self._name = name
+    def __init__(
+        self, dispatcher: Dispatcher, spec: Spec, parent: Cell | None, label: str | None, arguments: Arguments | None
+    ) -> None:
+        self.dispatcher = dispatcher
         self.spec = spec
+        self.limit = spec.limit
+        self.flags = self.processed = self.busy_ns = 0
+        self.inbox = self.rest = self.backlog = self.current = None
+        self.parent = parent
+        self.label = label  # its name; None until somebody asks for the name of one that was given none
+        self.arguments = arguments
         self.actor: Any = None  # the instance, an `Actor`; None once stopped
-        self.handlers = spec.handlers
-        self.control: deque[object] | None = None  # the system lane
-        self.current: object = None  # the message, Envelope or Ask being handled
         self.worker: Worker | None = None  # where the handler is suspended, if it is
-        self.waits_on: Cell | list[Cell] | None = None  # the edges of the wait-for graph
         self.family: Family | None = None
-        self.signalled = False  # look at the system lane and the flags below before the next message
-        self.halts = 0
-        self.final = False
-        self.busy_ns = 0
+        self.elder: Cell | None = None  # its neighbours among its siblings
+        self.younger: Cell | None = None
 
     # -- what the ref promises -------------------------------------------------------------------
 
     @property
     def name(self) -> str:
-        name = self._name
-        return name if isinstance(name, str) else f"${name}"
+        label = self.label
+        if label is None:
+            label = self.label = f"${self.dispatcher.next_name()}"
+            if self.parent is not None and not self.final:
+                self.parent.kin.children.name(self, label)
+        return label
 
     @property
     def path(self) -> str:
@@ -100,11 +99,10 @@ class Cell(Mailbox):
     def alive(self) -> bool:
         return not self.closed
 
-    @property
-    def ask_rank(self) -> int | None:
-        return self.spec.cls.ask_rank
-
-    def tell(self, message: object, *, priority: int = 0, sender: Ref | None = None) -> None:
+    # `Ref` says keyword-only. CPython 3.11 looks such defaults up in a dict, 60 ns a call, so here they aren't.
+    def tell(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
+        self, message: object, priority: int = 0, sender: Ref | None = None
+    ) -> None:
         if sender is not None:
             message = Envelope(message, sender)
         if not priority:
@@ -126,36 +124,25 @@ class Cell(Mailbox):
         if self.final:
             self.dispatcher.dead_letters.add(message, sender, self, str(self.gone()))
         else:
-            if self.control is None:
-                self.control = deque()
-            self.control.append(message if sender is None else Envelope(message, sender))
-            self.signalled = True
+            kin = self.kin
+            if kin.control is None:
+                kin.control = deque()
+            kin.control.append(message if sender is None else Envelope(message, sender))
+            self.flags |= SIGNALLED
             self.schedule()
 
-    def ask(  # not itself a coroutine: one less a call
+    async def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,
-        *,
-        expecting: type[R] | None = None,
+        expecting: type | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
         priority: int = 0,
         queue_timeout: float | None = None,
         cancel: bool = False,
-    ) -> Any:  # a coroutine; `Ref` says of what
-        return self.ask_as(None, message, expecting, timeout, priority, queue_timeout, cancel)
-
-    async def ask_as(
-        self,
-        asker: Cell | None,
-        message: object,
-        expecting: type | None,
-        timeout: float,
-        priority: int,
-        queue_timeout: float | None,
-        cancel: bool,
-    ) -> Any:
-        """`ask` on behalf of `asker`, which the wait-for graph is told of. Default: whose task this runs in."""
-        if not timeout < math.inf:
+        asker: Cell | None = None,
+    ) -> Any:  # `Ref` says of what
+        """`Ref.ask`, on behalf of `asker`, which the wait-for graph is told of. Default: whose task this runs in."""
+        if not timeout < _INFINITE:
             raise ValueError(f"an ask needs a deadline in seconds, not {timeout}")
         dispatcher = self.dispatcher
         task = current_task(dispatcher.loop)
@@ -166,7 +153,7 @@ class Cell(Mailbox):
             allow(asker, self)
             note_wait(asker, self)
         try:
-            if self.inbox is None and not self.signalled and dispatcher.run_now(self, ask, task) and ask.settled:
+            if self.inbox is None and not self.flags and dispatcher.run_now(self, ask, task) and ask.settled:
                 if ask.error is not None:
                     raise ask.error
                 value = ask.value
@@ -181,15 +168,18 @@ class Cell(Mailbox):
 
     async def _answer(self, ask: Ask, timeout: float, priority: int, queue_timeout: float | None) -> object:
         """Waits for the answer of an ask that may have begun."""
-        loop = self.dispatcher.loop
-        future: asyncio.Future[object] = loop.create_future()
+        dispatcher = self.dispatcher
+        future: asyncio.Future[object] = dispatcher.loop.create_future()
         ask.future = future
-        if not ask.begun and (refusal := self.admit(ask, priority)):
-            raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
-        deadline = loop.call_later(timeout, ask.expire, timeout)
         start_by = None
-        if queue_timeout is not None and not ask.begun:
-            start_by = loop.call_later(queue_timeout, ask.expire_in_queue, queue_timeout)
+        if not ask.begun:
+            if refusal := self.admit(ask, priority):
+                raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+            if queue_timeout is not None:
+                start_by = dispatcher.queue_deadlines.of(queue_timeout)
+                start_by.add(ask)
+        deadline = dispatcher.deadlines.of(timeout)
+        deadline.add(ask)
         try:
             return await future
         except asyncio.CancelledError:
@@ -199,9 +189,9 @@ class Cell(Mailbox):
         finally:
             if not ask.settled:
                 ask.give_up()
-            deadline.cancel()
+            deadline.done(ask)
             if start_by is not None:
-                start_by.cancel()
+                start_by.done(ask)
 
     def stop(self, *, drain: bool = False, grace: float = 5.0) -> None:
         stop(self, None, drain=drain, grace=grace)
@@ -213,18 +203,17 @@ class Cell(Mailbox):
         orders = self.kin.orders
         if self.worker is not None:
             self.interrupt(error)
-        elif START in orders or not self.halts & _FAILED:  # else it has failed already
+        elif START in orders or not self.flags & FAILED:  # else it has failed already
             orders.clear()
-            self.halts |= _FAILED
+            self.flags |= FAILED | SIGNALLED
             self.kin.overdue = error
-            self.order(FAILED)
+            self.order(Step.FAILED)
 
     def pause(self) -> None:
-        self.halts |= _PAUSED
-        self.signalled = True
+        self.flags |= PAUSED | SIGNALLED
 
     def resume(self) -> None:
-        self.unhalt(_PAUSED)
+        self.unhalt(PAUSED)
 
     async def stopped(self, timeout: float) -> bool:
         if not self.final:
@@ -252,51 +241,56 @@ class Cell(Mailbox):
         """Puts an idle or parked cell on the run queue; does nothing if it is there or at work."""
         if self.inbox is None:
             self.inbox = []
-        elif not self.parked:
+        elif not self.flags & PARKED:
             return
-        self.parked = False
+        self.flags &= ~PARKED
         self.dispatcher.requeue(self)
 
     def order(self, step: Step) -> None:
         """Queues a step of the lifecycle: before the system lane, whatever halts the cell."""
         self.kin.orders.append(step)
-        self.signalled = True
+        self.flags |= SIGNALLED
         self.schedule()
 
     def select(self) -> Iterator[object] | None:
         """The mail of this turn, if something is to be looked at first; None for the mailbox as usual."""
-        if self.halts & _FAILED or self.final:
+        flags = self.flags
+        if flags & (FAILED | FINAL):
             return iter(())
-        if self.control:
-            return self._take_control()
-        if self.halts or (self.closed and not self.kin.draining):
+        family = self.family
+        if family is not None and family.control:
+            return _take_control(family.control)
+        if flags & PAUSED or (flags & CLOSED and not self.kin.draining):
             return iter(())
-        self.signalled = self.closed
+        if not flags & CLOSED:
+            self.flags = flags & ~SIGNALLED
         return None
 
     def wants_turn(self, waiting: bool) -> bool:
         """Whether a signalled cell goes back to the run queue."""
-        if self.family is not None and self.family.orders:
+        family = self.family
+        flags = self.flags
+        if family is not None and family.orders:
             return True
-        if self.halts & _FAILED:
+        if flags & FAILED:
             return False
-        if self.control:
+        if family is not None and family.control:
             return True
-        if self.closed and self.kin.draining and not waiting:
+        if flags & CLOSED and self.kin.draining and not waiting:
             self.kin.draining = False
             self.kin.orders.append(STOP)
             return True
-        return waiting and not self.halts
+        return waiting and not flags & PAUSED
 
     def owe(self, ask: Ask) -> None:
         """The handler answers later: the ask is remembered, so that a restart or a stop can settle it."""
         if not ask.settled:
-            self.kin.owed.add(ask)
+            self.kin.owed[ask] = None
 
     def release(self, ask: Ask) -> None:
         """An answer that was owed has been given, or isn't waited for any more."""
         if self.family is not None:
-            self.family.owed.discard(ask)
+            self.family.owed.pop(ask, None)
 
     def late(self, ask: Ask, value: object) -> bool:
         """Nobody waits for this answer any more."""
@@ -305,18 +299,17 @@ class Cell(Mailbox):
 
     def unhalt(self, why: int) -> None:
         """Takes one reason to halt away; the mailbox goes on when none is left."""
-        self.halts &= ~why
-        if not self.final and self.parked:
+        self.flags &= ~why
+        if not self.final and self.flags & PARKED:
             self.schedule()
 
     def halt(self) -> None:
         """Nothing is processed until the failure has been answered."""
-        self.halts |= _FAILED
-        self.signalled = True
+        self.flags |= FAILED | SIGNALLED
 
     def recovered(self) -> None:
         """The failure has been answered."""
-        self.unhalt(_FAILED)
+        self.unhalt(FAILED)
 
     @property
     def restart_due(self) -> bool:
@@ -329,7 +322,7 @@ class Cell(Mailbox):
 
     def begin(self) -> None:
         """Queues the `started` hook ahead of all mail."""
-        self.halts |= _FAILED
+        self.flags |= FAILED | SIGNALLED
         self.order(START)
 
     def failed(self, item: object, error: BaseException) -> None:
@@ -354,7 +347,7 @@ class Cell(Mailbox):
         if worker is None:
             return
         if not worker.interrupted:
-            self.signalled = True  # what comes next is for another worker
+            self.flags |= SIGNALLED  # what comes next is for another worker
             worker.interrupt(reason, PATIENCE, self)
         elif worker.interruption is None:
             worker.interruption = reason
@@ -364,8 +357,8 @@ class Cell(Mailbox):
         family = self.family
         if family is not None and family.overdue is not None and not family.stopping:
             reason, family.overdue = family.overdue, None
-            if FAILED in family.orders:
-                family.orders.remove(FAILED)
+            if Step.FAILED in family.orders:
+                family.orders.remove(Step.FAILED)
                 self.recovered()
             self.interrupt(reason)
 
@@ -380,16 +373,14 @@ class Cell(Mailbox):
         item, reason = self.current, worker.interruption
         worker.abandon()
         self.worker = self.current = None
-        self.taking = False
         if isinstance(item, Ask):
             item.fail(reason or self.gone())
         if isinstance(reason, ActorKilled):
             self.failed(None, reason)
-        self.signalled = True
+        self.flags |= SIGNALLED
         self.dispatcher.requeue(self)
 
-    # -- parts ------------------------------------------------------------------------------------
 
-    def _take_control(self) -> Iterator[object]:
-        while self.control:
-            yield self.control.popleft()
+def _take_control(control: deque[object]) -> Iterator[object]:
+    while control:
+        yield control.popleft()

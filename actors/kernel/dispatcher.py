@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.errors import ActorKilled
+from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.worker import Worker
-from telestage.actors.kernel.working import PARKED, TURN
+from telestage.actors.kernel.working import AT_REST, TURN
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.system import ActorSystem
@@ -32,9 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher"]
 
 _SPARE_WORKERS = 4
-_MOST_IDLE_WORKERS = 64  # what a burst hired beyond that is let go
+_MOST_IDLE_WORKERS = 64  # what a burst hired beyond that is let go; so deep may asks be run inside each other, too
 _MOST_WORKERS_A_TURN = 64  # handlers that suspend in one turn of the loop
-_DEEPEST_ASK = 20  # asks run at once inside each other; deeper ones go by the run queue
 
 
 class Dispatcher:
@@ -62,8 +63,9 @@ class Dispatcher:
         self.context = contextvars.copy_context()
         self._closing = False
         self._ending: bool | None = False  # None: no more looked for
-        self._depth = 0
-        self._at_once = TURN
+        self._at_once = TURN  # asks that may be run before the loop has its turn
+        self.deadlines = DeadlinesByTime(loop, Ask.expire)
+        self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
         self._names = 0
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         for _ in range(_SPARE_WORKERS):
@@ -92,35 +94,38 @@ class Dispatcher:
         Order and one-at-a-time are kept: nothing else waits for the cell, and nothing runs in it.
         `asking` is the current task.
         """
-        self._at_once -= 1
-        if self._at_once < 0 or not self._idle or self._depth >= _DEEPEST_ASK:
-            self._at_once = TURN  # this one goes by the loop, so that a caller who only asks doesn't keep it
+        idle = self._idle
+        if not self._at_once or not idle:
             return False
-        worker = self._idle.pop()
-        if worker.task.cancelling():  # by a stray; it is about to end
+        self._at_once -= 1
+        if not self._at_once:  # the next goes by the loop, so that who only asks doesn't keep it
+            self.loop.call_soon(self._refill)
+        worker = idle.pop()
+        task = worker.task
+        if task.cancelling():  # by a stray; it is about to end
             return False
         cell.inbox = []  # no longer idle
         loop = self.loop
-        task = worker.task
         if asking is not None:
             _leave_task(loop, asking)
         _enter_task(loop, task)
-        self._depth += 1
         try:
-            yielded = worker.context.run(worker.coroutine.send, ask)
+            yielded = worker.run(worker.step, ask)
         except BaseException as error:
             self.broke(worker, error)
             raise
         finally:
-            self._depth -= 1
             _leave_task(loop, task)
             if asking is not None:
                 _enter_task(loop, asking)
-        if yielded is PARKED:
-            self._idle.append(worker)
+        if yielded is AT_REST:
+            idle.append(worker)
         else:
             worker.adopt(yielded, cell)
         return True
+
+    def _refill(self) -> None:
+        self._at_once = TURN
 
     def suspended(self) -> list[Worker]:
         """The workers whose handlers wait for something."""
@@ -184,9 +189,8 @@ class Dispatcher:
         if cell is not None and not worker.abandoned:
             item, cell.current = cell.current, None
             cell.worker = None
-            cell.taking = False
             cell.failed(item, ActorKilled(cell.path, f"its handler raised {error!r}"))
-            cell.signalled = True
+            cell.flags |= SIGNALLED
             self.requeue(cell)
         elif self.ready and not self.armed:
             self.arm()
@@ -195,6 +199,8 @@ class Dispatcher:
         """Runs nothing any more; cancels every worker and returns their Tasks."""
         self._closing = True
         self._look_up()
+        self.deadlines.cancel()
+        self.queue_deadlines.cancel()
         workers = list(self.workers)
         for task in workers:
             task.cancel()
@@ -226,13 +232,13 @@ class Dispatcher:
                 continue
             _enter_task(loop, task)
             try:
-                yielded = worker.context.run(worker.coroutine.send, None)
+                yielded = worker.run(worker.step, None)
             except BaseException as error:
                 self.broke(worker, error)
                 raise
             finally:
                 _leave_task(loop, task)
-            if yielded is PARKED:
+            if yielded is AT_REST:
                 self._idle.append(worker)
                 return
             if worker.cell is not None:

@@ -25,9 +25,9 @@ from telestage.actors.kernel.looking import (
     look,
     path_of,
     state_of,
-    waits_of,
 )
 from telestage.actors.kernel.stacks import frames_of, lines, places_of
+from telestage.actors.kernel.waits import waited_for
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -161,7 +161,7 @@ class Dump:
 
     def _holders(self) -> Iterable[str]:
         """Who doesn't wait for anybody, and is waited for."""
-        free = [cell for cell in self._askers if cell.waits_on is None]
+        free = [cell for cell in self._askers if not waited_for(cell)]
         if not free:
             return
         most = heapq.nlargest(_SHOWN, free, key=lambda cell: len(self._askers[cell]))
@@ -190,7 +190,7 @@ class Dump:
         yield f"{node.path}  {node.cls}  {_doing(node)}"
         if particulars := _particulars(node):
             yield f"    {'; '.join(particulars)}"
-        if targets := waits_of(cell):
+        if targets := waited_for(cell):
             yield f"    waits for {_few([_edge(cell, target) for target in targets])}"
         if waiters := self._askers.get(cell):
             yield f"    holds up {_few([path_of(waiter) for waiter in waiters])}"
@@ -260,7 +260,7 @@ class Dump:
             try:
                 state = state_of(cell)
                 waiting = cell.waiting
-                targets = waits_of(cell)
+                targets = waited_for(cell)
                 owes = cell.family is not None and bool(cell.family.owed)
             except Exception:  # changed while another thread looked
                 self._unreadable += 1

@@ -32,7 +32,7 @@ def concerned(cell: Cell, strategy: Strategy) -> list[Cell]:
     """Who is restarted when `cell` is, in order of birth; who is stopping isn't."""
     if strategy is Strategy.ONE_FOR_ONE or cell.parent is None:
         return [cell]
-    siblings = list(cell.parent.kin.children.values())
+    siblings = list(cell.parent.kin.children)
     if strategy is Strategy.REST_FOR_ONE:
         siblings = siblings[siblings.index(cell) :]
     return [sibling for sibling in siblings if not sibling.closed]
@@ -67,7 +67,7 @@ class Group:
         self.cancel()
         self._cause = cause
         self._start_at = max(self._start_at, self._parent.dispatcher.loop.time() + delay)
-        self._births = {child: number for number, child in enumerate(self._parent.kin.children.values())}
+        self._births = {child: number for number, child in enumerate(self._parent.kin.children)}
         for cell in members:
             kin = cell.kin
             kin.group = self

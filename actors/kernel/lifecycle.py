@@ -17,6 +17,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.errors import ActorError, ActorKilled, ActorRestarted, ActorStopped
+from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.groups import brood_of, concerned
 from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.redelivery import give_again
@@ -49,7 +50,7 @@ async def attend(cell: Cell, worker: Worker) -> None:
     kin = cell.kin
     orders = kin.orders
     while orders and not cell.final:
-        step = orders.popleft()
+        step = orders.pop(0)
         try:
             if step is STOP:
                 await end(cell)
@@ -72,7 +73,8 @@ async def attend(cell: Cell, worker: Worker) -> None:
             if isinstance(reason, ActorKilled):
                 fail(cell, reason)
             elif not worker.interrupted:
-                worker.interrupted = cell.signalled = True
+                worker.interrupted = True
+                cell.flags |= SIGNALLED
                 if not cell.final and not cell.dispatcher.ends():
                     fail(cell, ActorKilled(cell.path, "its task was cancelled from outside"))
         if worker.interrupted or worker.abandoned:
@@ -127,7 +129,7 @@ def _decide(cell: Cell, error: BaseException, item: object, left: bool) -> None:
         _particulars(decision, together),
         exc_info=error,
     )
-    if ChildFailed in parent.handlers:
+    if ChildFailed in parent.spec.handlers:
         parent.signal(ChildFailed(cell, error, directive))
     if directive is Directive.RESUME:
         _resume(cell)
@@ -191,7 +193,7 @@ def _resume(cell: Cell) -> None:
     """Goes on as if nothing had happened; so do those whose failure came up to here."""
     cell.kin.escalated = False
     _started(cell)
-    for child in cell.kin.children.values():
+    for child in cell.kin.children:
         if child.kin.escalated:
             _resume(child)
 
@@ -274,7 +276,7 @@ def _restart_kept(cell: Cell, cause: BaseException) -> None:
     strategy = cell.actor.supervision.strategy
     if kin.brood is not None:
         kin.brood.restarts.recent.clear()  # a new supervisor counts from the start, as in OTP
-    for child in list(kin.children.values()):
+    for child in list(kin.children):
         if not child.kin.escalated:
             continue
         child.kin.escalated = False

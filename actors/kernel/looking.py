@@ -1,8 +1,8 @@
 """How an actor is doing, seen from outside.
 
-Invariant: looking changes nothing and calls no code of an actor; it never shows what a message says, only its
-type. Whoever looks from another thread, or from a signal handler in the middle of a turn, may see one actor half
-way between two states.
+Invariant: looking changes nothing, but that who has no name gets its number, and calls no code of an actor; it
+never shows what a message says, only its type. Whoever looks from another thread, or from a signal handler in the
+middle of a turn, may see one actor half way between two states.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import msgspec
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import bare, sender_of
-from telestage.actors.kernel.mailbox import UNBOUNDED
+from telestage.actors.kernel.flags import FAILED, PAUSED
+from telestage.actors.kernel.spec import UNBOUNDED
 from telestage.actors.kernel.steps import START
+from telestage.actors.kernel.waits import waited_for
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -32,10 +34,7 @@ __all__ = [
     "path_of",
     "state_of",
     "tree_of",
-    "waits_of",
 ]
-
-_PAUSED, _FAILED = 1, 2  # the bits of `Cell.halts`
 
 
 class ActorState(enum.Enum):
@@ -107,7 +106,7 @@ def state_of(cell: Cell) -> ActorState:
     kin = cell.family
     if cell.closed:
         return ActorState.DRAINING if kin is not None and kin.draining else ActorState.STOPPING
-    if cell.halts & _FAILED and kin is not None:
+    if cell.flags & FAILED and kin is not None:
         if START in kin.orders or (cell.worker is not None and kin.cause is None):
             return ActorState.STARTING
         if kin.orders or cell.worker is not None:
@@ -117,7 +116,7 @@ def state_of(cell: Cell) -> ActorState:
         return ActorState.SUSPENDED
     if cell.current is not None:
         return ActorState.RUNNING
-    if cell.halts & _PAUSED:
+    if cell.flags & PAUSED:
         return ActorState.PAUSED
     return ActorState.IDLE if cell.inbox is None else ActorState.READY
 
@@ -130,14 +129,6 @@ def age_of(cell: Cell) -> float | None:
     """Seconds since the handler or hook of the actor suspended first; None: it hasn't."""
     worker = cell.worker
     return None if worker is None else max(0.0, cell.dispatcher.loop.time() - worker.since)
-
-
-def waits_of(cell: Cell) -> list[Cell]:
-    """The actors whose answers it waits for, one for each ask."""
-    waits = cell.waits_on
-    if waits is None:
-        return []
-    return list(waits) if isinstance(waits, list) else [waits]
 
 
 def path_of(cell: Cell) -> str:
@@ -156,7 +147,7 @@ def every_cell(root: Cell) -> Iterator[Cell]:
         cell = stack.pop()
         yield cell
         if cell.family is not None and cell.family.children:
-            stack.extend(reversed(list(cell.family.children.values())))
+            stack.extend(reversed(cell.family.children))
 
 
 def look(cell: Cell, children: tuple[ActorNode, ...] = ()) -> ActorNode:
@@ -173,12 +164,12 @@ def look(cell: Cell, children: tuple[ActorNode, ...] = ()) -> ActorNode:
         state=state,
         waiting=cell.waiting,
         capacity=None if cell.capacity == UNBOUNDED else cell.capacity,
-        blocked_senders=len(cell.room or ()),
+        blocked_senders=len((cell.backlog.room if cell.backlog is not None else None) or ()),
         current=None if item is None else type(bare(item)).__name__,
         asked=isinstance(item, Ask),
         sender=None if sender is None else sender.path,
         age=age_of(cell),
-        waits_for=tuple(path_of(target) for target in waits_of(cell)),
+        waits_for=tuple(path_of(target) for target in waited_for(cell)),
         owed=0 if kin is None else len(kin.owed),
         processed=cell.processed,
         busy=cell.busy_ns / 1e9,

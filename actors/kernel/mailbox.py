@@ -19,48 +19,44 @@ from typing import TYPE_CHECKING, Any
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import MailboxFull
+from telestage.actors.kernel.flags import CLOSED, FINAL
 from telestage.actors.kernel.lanes import Lanes
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
+    from telestage.actors.kernel.spec import Spec
 
-__all__ = ["UNBOUNDED", "Mailbox"]
+__all__ = ["Backlog", "Mailbox"]
 
-UNBOUNDED = 1 << 62
-"""The capacity of a mailbox without a bound."""
+_Waiting = tuple[asyncio.Future[None], object, int]  # a sender, its message, and the priority of that
+
+
+class Backlog:
+    """What a mailbox needs only if priorities are in use, senders wait for room, or askers gave up."""
+
+    __slots__ = ("lanes", "room", "stale")
+
+    def __init__(self) -> None:
+        self.lanes: Lanes | None = None  # instead of `inbox` and `rest`, once priorities are in use
+        self.room: deque[_Waiting] | None = None  # senders waiting for room
+        self.stale = 0  # asks among the waiting whose askers gave up
 
 
 class Mailbox(Ref):
-    """The half of a cell that messages arrive at."""
+    """The half of a cell that messages arrive at. Its fields are set by `Cell`: that saves a call an actor."""
 
-    __slots__ = (
-        "capacity",
-        "closed",
-        "dispatcher",
-        "inbox",
-        "lanes",
-        "limit",
-        "parked",
-        "processed",
-        "rest",
-        "room",
-        "stale",
-        "taking",
-    )
+    __slots__ = ("backlog", "current", "dispatcher", "flags", "inbox", "limit", "processed", "rest", "spec")
 
-    def __init__(self, dispatcher: Dispatcher, capacity: int) -> None:
-        self.dispatcher = dispatcher
-        self.capacity = self.limit = capacity
-        self.inbox: list[object] | None = None  # arrivals; None while idle
-        self.rest: Any = None  # an iterator: what is left of the batch being worked on
-        self.taking = False  # a worker takes from `rest` now, and will count by what is left of it
-        self.lanes: Lanes | None = None  # instead of both, once priorities are in use
-        self.room: deque[tuple[asyncio.Future[None], object, int]] | None = None  # senders waiting for room
-        self.stale = 0  # asks among the waiting whose askers gave up
-        self.parked = False  # halted with mail waiting, so not on the run queue
-        self.closed = False
-        self.processed = 0
+    dispatcher: Dispatcher
+    spec: Spec
+    limit: int
+    flags: int
+    inbox: list[object] | None  # arrivals; None while idle
+    rest: Any  # an iterator: what is left of the batch being worked on
+    backlog: Backlog | None
+    current: object  # the message, Envelope or Ask being handled
+    processed: int
 
     @abstractmethod
     def gone(self) -> Exception:
@@ -71,30 +67,45 @@ class Mailbox(Ref):
         """Puts an idle or parked cell on the run queue; does nothing if it is there or at work."""
 
     @property
-    def waiting(self) -> int:
-        return self.held() - self.stale
+    def capacity(self) -> int:
+        """How many messages may wait."""
+        return self.spec.capacity
 
-    async def send(
+    @property
+    def closed(self) -> bool:
+        """Whether the stop is decided."""
+        return self.flags & CLOSED != 0
+
+    @property
+    def final(self) -> bool:
+        """Whether it has stopped."""
+        return self.flags & FINAL != 0
+
+    @property
+    def waiting(self) -> int:
+        return self.held() - (self.backlog.stale if self.backlog is not None else 0)
+
+    async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,
-        *,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
     ) -> None:
         if sender is not None:
             message = Envelope(message, sender)
-        if self.room is None:
+        room = self.backlog.room if self.backlog is not None else None
+        if room is None:
             refusal = self.admit(message, priority)
             if refusal is None:
                 return
             if not isinstance(refusal, MailboxFull):
                 raise refusal.with_traceback(None)
-            self.room = deque()
+            room = self.more().room = deque()
         loop = self.dispatcher.loop
         waiter: asyncio.Future[None] = loop.create_future()
         entry = (waiter, message, priority)
-        self.room.append(entry)
+        room.append(entry)
         deadline = loop.call_later(timeout, self._no_room, entry)
         try:
             await waiter
@@ -105,62 +116,104 @@ class Mailbox(Ref):
             deadline.cancel()
 
     def admit(self, message: object, priority: int) -> Exception | None:
-        """Takes the message in by the slow path, or says why not."""
-        if self.closed:
+        """Takes the message in, or says why not."""
+        backlog = self.backlog
+        inbox = self.inbox
+        if backlog is None and not priority and inbox is not None and len(inbox) < self.limit:
+            inbox.append(message)
+            return None
+        if self.flags & CLOSED:
             return self.gone()
-        if self.held() >= self.capacity:
-            if self.stale:
-                self._purge()
-            if self.held() >= self.capacity:
-                return MailboxFull(self.path, self.capacity, bare(message))
-        if priority and self.lanes is None:
-            self._use_lanes()
-        if self.lanes is not None:
-            self.lanes.push(message, priority)
-            if self.inbox is None:
+        if self.held() >= self.spec.capacity:
+            if backlog is not None and backlog.stale:
+                self._purge(backlog)
+            if self.held() >= self.spec.capacity:
+                return MailboxFull(self.path, self.spec.capacity, bare(message))
+        lanes = backlog.lanes if backlog is not None else None
+        if priority and lanes is None:
+            lanes = self._use_lanes()
+        if lanes is not None:
+            lanes.push(message, priority)
+            if inbox is None:
                 self.schedule()
-        elif self.inbox is None:
+        elif inbox is None:
             self.schedule()
             self.inbox = [message]
         else:
-            self.inbox.append(message)
-            self.limit = self.capacity - self._left_of_batch()
+            inbox = self.inbox  # a purge makes a new one
+            assert inbox is not None
+            inbox.append(message)
+            self.limit = self.spec.limit - self._left_of_batch()
         return None
 
     def abandoned_ask(self) -> None:
         """The asker of a waiting message has given up: its place is free."""
-        self.stale += 1
-        if self.room is not None:
+        backlog = self.more()
+        backlog.stale += 1
+        if backlog.room is not None:
             self.make_room()
+
+    def dropped_ask(self) -> None:
+        """A message whose asker had given up was come across, and is gone."""
+        if self.backlog is not None:
+            self.backlog.stale -= 1
 
     def make_room(self) -> None:
         """Takes in as many messages of waiting senders as there is room for; refuses all if closed."""
-        while self.room:
-            if not self.closed and self.waiting >= self.capacity:
+        backlog = self.backlog
+        if backlog is None:
+            return
+        room = backlog.room
+        while room:
+            if not self.flags & CLOSED and self.waiting >= self.spec.capacity:
                 return
-            waiter, message, priority = self.room.popleft()
+            waiter, message, priority = room.popleft()
             if waiter.done():
                 continue
             if refusal := self.admit(message, priority):
                 waiter.set_exception(refusal)
             else:
                 waiter.set_result(None)
-        self.room = None
+        backlog.room = None
 
     def leftovers(self) -> list[object]:
         """Takes out all that waits."""
-        left = [*(self.rest or ()), *(self.lanes or ()), *(self.inbox or ())]
-        self.rest = self.lanes = None
-        self.stale = 0
+        backlog = self.backlog
+        left = [*(self.rest or ()), *((backlog.lanes if backlog is not None else None) or ()), *(self.inbox or ())]
+        self.rest = None
+        if backlog is not None:
+            backlog.lanes = None
+            backlog.stale = 0
         self.inbox = []  # not idle: a final cell is never scheduled again
         return left
 
     # -- parts ------------------------------------------------------------------------------------
 
+    def more(self) -> Backlog:
+        """The backlog record, made when first needed."""
+        backlog = self.backlog
+        if backlog is None:
+            backlog = self.backlog = Backlog()
+        return backlog
+
+    def tidy(self) -> None:
+        """After a turn: makes room, and lets the backlog record go if it says nothing any more."""
+        backlog = self.backlog
+        if backlog is None:
+            return
+        if backlog.room is not None:
+            self.make_room()
+        if backlog.lanes is not None and not backlog.lanes:
+            backlog.lanes = None
+            self.limit = 0 if self.flags & CLOSED else self.spec.limit
+        if backlog.lanes is None and backlog.room is None and not backlog.stale:
+            self.backlog = None
+
     def held(self) -> int:
         """How many places are taken, those of abandoned asks included."""
-        if self.lanes is not None:
-            return len(self.lanes)
+        backlog = self.backlog
+        if backlog is not None and backlog.lanes is not None:
+            return len(backlog.lanes)
         return (len(self.inbox) if self.inbox else 0) + self._left_of_batch()
 
     def _left_of_batch(self) -> int:
@@ -169,40 +222,42 @@ class Mailbox(Ref):
 
     def _take_rest(self) -> list[object]:
         """What is left of the batch, in order; the worker that is at it will find nothing more."""
-        if self.taking:
+        if self.current is not None:
             self.processed -= self._left_of_batch()  # it will take all of these for done
         left: list[object] = list(self.rest or ())
         self.rest = None
         return left
 
-    def _use_lanes(self) -> None:
+    def _use_lanes(self) -> Lanes:
         lanes = Lanes()
         for message in [*self._take_rest(), *(self.inbox or ())]:
             lanes.push(message, 0)
         if self.inbox is not None:
             self.inbox = []
         self.limit = 0
-        self.lanes = lanes
+        self.more().lanes = lanes
+        return lanes
 
-    def _purge(self) -> None:
-        self.stale = 0
-        if self.lanes is not None:
-            self.lanes.purge(_settled)
+    def _purge(self, backlog: Backlog) -> None:
+        backlog.stale = 0
+        if backlog.lanes is not None:
+            backlog.lanes.purge(_settled)
         else:
             waiting = [*self._take_rest(), *(self.inbox or ())]
             self.inbox = [message for message in waiting if not _settled(message)]
 
-    def _no_room(self, entry: tuple[asyncio.Future[None], object, int]) -> None:
+    def _no_room(self, entry: _Waiting) -> None:
         waiter, message, _ = entry
         if not waiter.done():
             self._leave_room(entry)
-            waiter.set_exception(MailboxFull(self.path, self.capacity, bare(message)))
+            waiter.set_exception(MailboxFull(self.path, self.spec.capacity, bare(message)))
 
-    def _leave_room(self, entry: tuple[asyncio.Future[None], object, int]) -> None:
-        if self.room is not None and entry in self.room:
-            self.room.remove(entry)
-            if not self.room:
-                self.room = None
+    def _leave_room(self, entry: _Waiting) -> None:
+        backlog = self.backlog
+        if backlog is not None and backlog.room is not None and entry in backlog.room:
+            backlog.room.remove(entry)
+            if not backlog.room:
+                backlog.room = None
 
 
 def _settled(message: object) -> bool:

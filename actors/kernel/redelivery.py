@@ -40,7 +40,7 @@ def give_again(cell: Cell, item: object) -> None:
     last = kin.again
     given = 0
     if last is not None:
-        if item is last.item and cell.control and cell.control[0] is last.envelope:
+        if item is last.item and kin.control and kin.control[0] is last.envelope:
             return  # it was cut short, and then failed: once is enough
         if item is last.envelope:
             given = last.times
@@ -48,6 +48,6 @@ def give_again(cell: Cell, item: object) -> None:
     if given < times:
         envelope = Envelope(bare(item), sender_of(item))  # a new one each time, to be known by
         kin.again = Redelivery(item, envelope, given + 1)
-        if cell.control is None:
-            cell.control = deque()
-        cell.control.appendleft(envelope)
+        if kin.control is None:
+            kin.control = deque()
+        kin.control.appendleft(envelope)

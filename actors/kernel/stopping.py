@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import bare, sender_of
 from telestage.actors.kernel.errors import ActorStopped
+from telestage.actors.kernel.flags import CLOSED, FINAL, SIGNALLED
 from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.steps import STOP, Notice
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Terminated", "end", "finish", "out_of_grace", "settle", "stop", "stop_children"]
 
 _log = logging.getLogger("telestage.supervision")
+
+_NO_MAIL: list[object] = []  # the inbox of who has vanished: none is ever put in
 
 _CHILDREN_PATIENCE = 12.0  # seconds beyond the grace that children get to stop: cancelled, abandoned, hook
 
@@ -38,12 +41,15 @@ class Terminated(Notice, frozen=True):
 
 def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: float = 5.0) -> None:
     """`Ref.stop`; asks that wait or come later fail with `error` instead of `ActorStopped`."""
+    if cell.inbox is None and cell.family is None and not cell.flags and not cell.spec.stopped_hook:
+        _vanish(cell, error)
+        return
     if cell.final:
         return
     kin = cell.kin
     loop = cell.dispatcher.loop
     if not cell.closed:
-        cell.closed = True
+        cell.flags |= CLOSED
         cell.limit = 0
         kin.stop_error = error
         kin.draining = drain and not cell.restart_due  # nothing is restarted for the sake of a drain
@@ -55,13 +61,26 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         kin.deadline = min(kin.deadline, loop.time() + grace)
         kin.grace.cancel()
         kin.grace = loop.call_at(kin.deadline, cell.out_of_grace)
-    cell.signalled = True
+    cell.flags |= SIGNALLED
     if kin.draining:
         cell.schedule()
     else:
         cell.order(STOP)
     if grace <= 0:
         out_of_grace(cell)
+
+
+def _vanish(cell: Cell, error: Exception | None) -> None:
+    """The stop of an actor that has nothing to do, nobody below it and no hook: done at once, without a turn."""
+    cell.flags = FINAL | CLOSED | SIGNALLED
+    cell.limit = 0
+    cell.inbox = _NO_MAIL
+    cell.actor = None
+    if error is not None:
+        cell.kin.stop_error = error
+    parent = cell.parent
+    if parent is not None:
+        parent.kin.children.remove(cell)
 
 
 def out_of_grace(cell: Cell) -> None:
@@ -98,7 +117,7 @@ async def end(cell: Cell) -> None:
 
 async def stop_children(cell: Cell, grace: float) -> None:
     """Stops the children, the youngest first to be told, and waits for all."""
-    children = list(cell.kin.children.values())
+    children = list(cell.kin.children)
     if not children:
         return
     waiters: list[asyncio.Future[None]] = []
@@ -119,9 +138,9 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
     if cell.final:
         return
     kin = cell.kin
-    for child in list(kin.children.values()):
+    for child in list(kin.children):
         finish(child, given_up=True)
-    cell.final = cell.closed = cell.signalled = True
+    cell.flags |= FINAL | CLOSED | SIGNALLED
     cell.limit = 0
     kin.cancel_all()
     kin.orders.clear()
@@ -133,8 +152,8 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
         cell.worker = cell.current = None
         if isinstance(item, Ask):
             item.fail(error)
-    left = [*(cell.control or ()), *cell.leftovers()]
-    cell.control = None
+    left = [*(kin.control or ()), *cell.leftovers()]
+    kin.control = None
     for item in left:
         if isinstance(item, Ask):
             item.fail(error)
@@ -148,7 +167,7 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
         watcher.kin.watching.pop(cell, None)
         watcher.signal(Terminated(cell, kin.stop_error))
     if cell.parent is not None:
-        cell.parent.kin.children.pop(cell.name, None)
+        cell.parent.kin.children.remove(cell)
     if kin.group is not None:
         kin.group.gone(cell)
     for waiter in kin.stop_waiters:

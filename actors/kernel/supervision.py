@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import enum
 import random
-from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -99,7 +98,7 @@ class RestartLog:
     __slots__ = ("recent", "total")
 
     def __init__(self) -> None:
-        self.recent: deque[float] = deque()
+        self.recent: list[float] = []
         self.total = 0
 
 
@@ -165,7 +164,7 @@ class Supervision:
         """Grants a restart at `now` and notes it in `log`, or answers `exceeded`."""
         recent = log.recent
         while recent and recent[0] < now - self.period:
-            recent.popleft()
+            del recent[0]
         if len(recent) >= self.intensity:
             return Decision(self.exceeded)
         delay = self.backoff.delay(len(recent), rng)

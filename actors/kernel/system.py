@@ -28,7 +28,8 @@ from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.looking import ActorNode, tree_of
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.scheduling import Scheduling, dispatcher_for
-from telestage.actors.kernel.spawning import Spec, spawn
+from telestage.actors.kernel.spawning import spawn
+from telestage.actors.kernel.spec import Spec
 from telestage.actors.kernel.stopping import finish
 from telestage.actors.kernel.supervision import ChildKind, Supervision
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
@@ -126,8 +127,8 @@ class ActorSystem:
 
             supervision = supervises
 
-        spec = Spec(Root, (), {}, None, None)
-        root = Cell(dispatcher, None, "", spec)
+        spec = Spec(Root)
+        root = Cell(dispatcher, spec, None, "", None)
         root.actor = spec.create(root)
         self._root = root
         return self
@@ -179,7 +180,7 @@ class ActorSystem:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         grace = max(0.0, min(timeout / 2, timeout - PATIENCE))
-        children = list(root.kin.children.values())
+        children = list(root.kin.children)
         for child in reversed(children):
             child.stop(grace=grace, drain=drain)
         for child in children:
@@ -230,7 +231,11 @@ class ActorSystem:
         """
         if self._root is None:
             raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
-        return spawn(self._root, Spec(cls, args, kwargs, capacity, supervision, kind, redeliver), name)
+        if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
+            spec = cls.plain_spec()
+        else:
+            spec = Spec(cls, capacity, supervision, kind, redeliver)
+        return spawn(self._root, spec, (args, kwargs) if args or kwargs else None, name)
 
     async def idle(self, timeout: float = 10.0) -> None:
         """Waits until no actor has anything to do: none is ready to run, and no handler or hook is suspended.
@@ -267,7 +272,7 @@ class ActorSystem:
         for name in path.strip("/").split("/") if path.strip("/") else ():
             if cell is None or cell.family is None:
                 return None
-            cell = cell.family.children.get(name)
+            cell = cell.family.children.named(name)
         return cell
 
     def statistics(self) -> list[ActorStatistics]:
@@ -280,7 +285,7 @@ class ActorSystem:
             cell = stack.pop()
             family = cell.family
             if family is not None:
-                stack.extend(reversed(family.children.values()))
+                stack.extend(reversed(family.children))
             if cell.parent is not None:
                 found.append(_statistics(cell))
         return found

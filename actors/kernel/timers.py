@@ -36,7 +36,7 @@ class Timer:
             loop = cell.dispatcher.loop
             self._when = loop.time() + delay
             self._handle = loop.call_at(self._when, self._due)
-            cell.kin.timers.add(self)
+            cell.kin.timers[self] = None
 
     @property
     def active(self) -> bool:
@@ -48,14 +48,14 @@ class Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-            self._cell.kin.timers.discard(self)
+            self._cell.kin.timers.pop(self, None)
 
     def _due(self) -> None:
         if self._handle is None:
             return
         if self._interval is None:
             self._handle = None
-            self._cell.kin.timers.discard(self)
+            self._cell.kin.timers.pop(self, None)
         else:  # from when it was due, not from now: the rate doesn't drift
             loop = self._cell.dispatcher.loop
             self._when = max(self._when + self._interval, loop.time())

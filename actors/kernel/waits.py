@@ -13,7 +13,7 @@ from telestage.actors.kernel.errors import AskCycle, AskDirection
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
 
-__all__ = ["allow", "forget_wait", "note_wait"]
+__all__ = ["allow", "forget_wait", "note_wait", "waited_for"]
 
 
 def allow(asker: Cell, target: Cell) -> None:
@@ -25,14 +25,14 @@ def allow(asker: Cell, target: Cell) -> None:
         AskCycle: `target` is `asker`, or waits for it over any number of actors.
         AskDirection: Both have an `ask_rank`, and the target's isn't lower.
     """
-    rank = asker.ask_rank
+    rank = asker.spec.cls.ask_rank
     if rank is not None:
-        other = target.ask_rank
+        other = target.spec.cls.ask_rank
         if other is not None and other >= rank and target is not asker:
             raise AskDirection(asker.path, target.path)
     if target is asker:
         raise AskCycle((asker.path, asker.path))
-    if target.waits_on is None:
+    if target.family is None or target.family.waits_on is None:
         return
     # breadth first over the actors that wait; each remembers who led to it, for the path
     came_from: dict[Cell, Cell] = {target: asker}
@@ -40,7 +40,7 @@ def allow(asker: Cell, target: Cell) -> None:
     while frontier:
         following: list[Cell] = []
         for cell in frontier:
-            for next_cell in _waits(cell):
+            for next_cell in waited_for(cell):
                 if next_cell is asker:
                     path = [asker.path]
                     step = cell
@@ -55,8 +55,9 @@ def allow(asker: Cell, target: Cell) -> None:
         frontier = following
 
 
-def _waits(cell: Cell) -> list[Cell]:
-    waits = cell.waits_on
+def waited_for(cell: Cell) -> list[Cell]:
+    """Whom `cell` waits for: one entry for each of its asks in flight."""
+    waits = cell.family.waits_on if cell.family is not None else None
     if waits is None:
         return []
     return waits if isinstance(waits, list) else [waits]
@@ -64,21 +65,23 @@ def _waits(cell: Cell) -> list[Cell]:
 
 def note_wait(asker: Cell, target: Cell) -> None:
     """Adds one edge to the graph."""
-    waits = asker.waits_on
+    kin = asker.family or asker.kin
+    waits = kin.waits_on
     if waits is None:
-        asker.waits_on = target
+        kin.waits_on = target
     elif isinstance(waits, list):
         waits.append(target)
     else:
-        asker.waits_on = [waits, target]
+        kin.waits_on = [waits, target]
 
 
 def forget_wait(asker: Cell, target: Cell) -> None:
     """Takes one edge out of the graph."""
-    waits = asker.waits_on
+    kin = asker.kin
+    waits = kin.waits_on
     if isinstance(waits, list):
         waits.remove(target)
         if len(waits) == 1:
-            asker.waits_on = waits[0]
+            kin.waits_on = waits[0]
     else:
-        asker.waits_on = None
+        kin.waits_on = None

@@ -23,7 +23,7 @@ from collections.abc import Coroutine, Generator
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.envelope import bare
-from telestage.actors.kernel.working import PARKED, work
+from telestage.actors.kernel.working import AT_REST, work
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.ask import Ask
@@ -53,7 +53,9 @@ class Worker:
         "dispatcher",
         "interrupted",
         "interruption",
+        "run",
         "since",
+        "step",
         "task",
     )
 
@@ -72,6 +74,8 @@ class Worker:
         self.context = dispatcher.context.copy()
         self.coroutine: Coroutine[object, Ask | None, None] = work(dispatcher, self)
         self.coroutine.send(None)  # to its first park
+        self.run = self.context.run
+        self.step = self.coroutine.send
         self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
 
     def adopt(self, yielded: object, cell: Cell) -> None:
@@ -80,7 +84,7 @@ class Worker:
         self._first = yielded
         self.since = self.dispatcher.loop.time()
         cell.worker = self
-        if cell.signalled:
+        if cell.flags:
             cell.suspends()
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
@@ -143,7 +147,7 @@ class Worker:
                     cancel = getattr(yielded, "cancel", None)
                     if cancel is None or not cancel():
                         yielded = coroutine.throw(cancelled)
-                while yielded is not PARKED:
+                while yielded is not AT_REST:
                     try:
                         value = yield yielded
                     except BaseException as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import types
 from asyncio import CancelledError
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from itertools import islice
 from time import perf_counter_ns
 from types import CoroutineType
@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 from telestage.actors.kernel.ask import NO_REPLY, Ask
 from telestage.actors.kernel.envelope import Envelope
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped
+from telestage.actors.kernel.flags import PARKED, SIGNALLED
 from telestage.actors.kernel.lifecycle import attend
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.dispatcher import Dispatcher
+    from telestage.actors.kernel.lanes import Lanes
     from telestage.actors.kernel.worker import Worker
 
-__all__ = ["PARKED", "TURN", "work"]
+__all__ = ["AT_REST", "TURN", "work"]
 
-PARKED = object()
+AT_REST = object()
 """What a worker's coroutine yields when it has nothing to do."""
 
 TURN = 512
@@ -38,7 +40,7 @@ TURN = 512
 @types.coroutine
 def _park() -> Generator[object, Ask | None, Ask | None]:
     """Suspends a worker until there is work: an ask of an idle cell, to be run at once, or None for the run queue."""
-    return (yield PARKED)
+    return (yield AT_REST)
 
 
 async def work(dispatcher: Dispatcher, worker: Worker) -> None:
@@ -55,13 +57,17 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
             ask.begun = True
             began = clock()
             try:
-                result = cell.handlers[type(ask.message)](cell.actor, ask.message)
+                message = ask.message
+                result = cell.spec.handlers[type(message)](cell.actor, message)
                 if type(result) is CoroutineType:
                     result = await result
                     if worker.abandoned:
                         return
                 if result is NO_REPLY:
                     cell.owe(ask)
+                elif ask.future is None and not ask.settled:  # as `Ask.answer`, without the call
+                    ask.settled = True
+                    ask.value = result
                 elif not ask.answer(result):
                     cell.late(ask, result)
             except BaseException as error:
@@ -74,7 +80,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                 cell.worker = None
             else:
                 cell.busy_ns += clock() - began
-            if cell.inbox or cell.signalled or cell.room is not None or cell.lanes is not None:
+            if cell.inbox or cell.flags or cell.backlog is not None:
                 _leave(dispatcher, worker, cell)
                 if worker.interrupted:
                     return
@@ -90,16 +96,18 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
             worker.cell = cell
             began = now
             done = 0
-            rest: Any = None
-            mail: Iterator[Any] | None = None
-            if cell.signalled:
+            rest: Any = None  # what of the batch is still to be taken
+            lanes: Lanes | None = None
+            mail: Any = None  # what is taken in this turn
+            if cell.flags:
                 if cell.family is not None and cell.family.orders:
                     await attend(cell, worker)
                     if worker.abandoned:
                         return
-                mail = iter(()) if worker.interrupted else cell.select()
+                mail = () if worker.interrupted else cell.select()
             if mail is None:
-                lanes = cell.lanes
+                if cell.backlog is not None:
+                    lanes = cell.backlog.lanes
                 if lanes is not None:
                     done = -lanes.taken
                     mail = lanes.take(throughput)
@@ -109,12 +117,18 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                         batch = cell.inbox
                         assert batch is not None
                         cell.inbox = []
-                        cell.rest = rest = iter(batch)
-                        cell.limit = 0 if cell.closed else cell.capacity - len(batch)
-                    done = rest.__length_hint__()
-                    cell.taking = True
-                    mail = islice(rest, throughput)
-            handlers = cell.handlers
+                        mail = batch
+                        done = len(batch)
+                        if done > 1:
+                            cell.rest = mail = rest = iter(batch)
+                            if not cell.flags:  # else it is closed, and the limit 0
+                                cell.limit = cell.spec.limit - done
+                    else:
+                        mail = rest
+                        done = rest.__length_hint__()
+                    if done > throughput:
+                        mail = islice(mail, throughput)
+            handlers = cell.spec.handlers
             actor = cell.actor
             item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
             plain: Any = None  # the class of the last bare message: most are alike, and need no second look-up
@@ -131,7 +145,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                                 return
                     elif kind is Ask:
                         if item.settled:
-                            cell.stale -= 1
+                            cell.dropped_ask()
                             continue  # its asker gave up: never executed
                         item.begun = True
                         result = handlers[type(item.message)](actor, item.message)
@@ -158,7 +172,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                     if worker.abandoned:
                         return
                     _raised(dispatcher, worker, cell, item, error)
-                if cell.signalled:
+                if cell.flags:
                     break
             cell.current = None
             now = clock()
@@ -166,27 +180,21 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                 cell.worker = None
             else:
                 cell.busy_ns += now - began
-            if rest is not None:  # from the inbox
-                cell.taking = False
+            if rest is not None:
                 if cell.rest is rest:
                     left = rest.__length_hint__()
                     done -= left
                     if not left:
                         cell.rest = None
-            elif done < 0:  # from the lanes; a fresh `Lanes` starts counting at 1
-                lanes = cell.lanes
-                if lanes is not None:
-                    done += lanes.taken
-                    if not lanes:
-                        cell.lanes = None
-                        cell.limit = 0 if cell.closed else cell.capacity
+            elif lanes is not None:
+                done += lanes.taken
             cell.processed += done
             left_of_turn -= done or 1
-            if cell.signalled or cell.room is not None:
+            if cell.flags or cell.backlog is not None:
                 _leave(dispatcher, worker, cell)
                 if worker.interrupted:
                     return
-            elif cell.inbox or cell.rest is not None or cell.lanes is not None:
+            elif cell.inbox or cell.rest is not None:
                 ready.append(cell)
             else:
                 cell.inbox = None
@@ -198,11 +206,10 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
 
 def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
     """Where a cell goes after its turn: to the run queue, aside, or to rest."""
-    if cell.room is not None:
-        cell.make_room()
-    if cell.signalled:
+    cell.tidy()
+    if cell.flags:
         _end_turn(dispatcher, worker, cell)
-    elif cell.inbox or cell.rest is not None or cell.lanes is not None:
+    elif cell.held():
         dispatcher.ready.append(cell)
     else:
         cell.inbox = None
@@ -219,7 +226,7 @@ def _end_turn(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
     if cell.wants_turn(waiting):
         dispatcher.ready.append(cell)
     elif waiting:
-        cell.parked = True
+        cell.flags |= PARKED
     else:
         cell.inbox = None
 
@@ -244,7 +251,7 @@ def _cancelled(dispatcher: Dispatcher, worker: Worker, cell: Cell, item: object)
             item.fail(cell.gone())
     elif worker.detached and worker.task.cancelling():
         worker.interrupted = True
-        cell.signalled = True
+        cell.flags |= SIGNALLED
         if not dispatcher.ends():
             cell.failed(item, ActorKilled(cell.path, "its task was cancelled from outside"))
         elif isinstance(item, Ask):

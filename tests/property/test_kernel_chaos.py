@@ -18,6 +18,8 @@ from telestage.actors.kernel import (
     Supervision,
     handles,
 )
+from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.waits import waited_for
 
 ACTORS, CALLERS, TURNS = 6, 12, 25
 RULES = Supervision(backoff=Backoff(first=0.001, maximum=0.002), intensity=10**6)
@@ -116,7 +118,8 @@ async def chaos(seed: int, capacity: int | None, throughput: int) -> None:
                     pass
                 else:
                     break
-            assert ref.waits_on is None  # type: ignore[attr-defined]  # looked at from inside on purpose
+            assert isinstance(ref, Cell)  # looked at from inside on purpose
+            assert not waited_for(ref)
         assert await system.shutdown(timeout=5) == []
     assert asyncio.all_tasks() == tasks
     assert wrongs == []

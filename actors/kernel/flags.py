@@ -1,0 +1,22 @@
+"""What keeps a cell from simply taking its next message: one number, so that one look tells that nothing does.
+
+Invariant: `SIGNALLED` is set whenever another flag is.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CLOSED", "FAILED", "FINAL", "HALTED", "PARKED", "PAUSED", "SIGNALLED"]
+
+SIGNALLED = 1
+"""Look at the system lane and at the other flags before the next message."""
+CLOSED = 2
+"""The stop is decided: no message is taken any more."""
+FINAL = 4
+"""It has stopped."""
+PARKED = 8
+"""Halted with mail waiting, so not on the run queue."""
+PAUSED = 16
+"""`Ref.pause` halts it; the system lane goes on."""
+FAILED = 32
+"""A failure that isn't answered yet halts it altogether."""
+HALTED = PAUSED | FAILED

@@ -1,0 +1,76 @@
+"""What all actors that are made alike have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.actor import Actor
+    from telestage.actors.kernel.cell import Cell
+
+__all__ = ["UNBOUNDED", "Spec"]
+
+UNBOUNDED = 1 << 62
+"""The capacity of a mailbox without a bound."""
+
+_QUICK_LIMIT = (1 << 30) - 1  # CPython compares integers of up to 30 bits at once
+
+
+class Spec:
+    """A class of actors, and how those of it are bounded and supervised. Shared by all that are made alike.
+
+    Raises:
+        ValueError: A capacity or a number of times that can't be, or a `supervision` with a strategy.
+    """
+
+    __slots__ = (
+        "capacity",
+        "cls",
+        "handlers",
+        "kind",
+        "limit",
+        "redeliver",
+        "restarting_hook",
+        "started_hook",
+        "stopped_hook",
+        "supervision",
+    )
+
+    def __init__(
+        self,
+        cls: type[Actor],
+        capacity: int | None = None,
+        supervision: Supervision | None = None,
+        kind: ChildKind = ChildKind.TRANSIENT,
+        redeliver: int = 0,
+    ) -> None:
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"capacity of {cls.__qualname__} must be 1 message or more, or None, not {capacity}")
+        if redeliver < 0:
+            raise ValueError(f"redeliver of {cls.__qualname__} must be 0 times or more, not {redeliver}")
+        if supervision is not None and supervision.strategy is not Strategy.ONE_FOR_ONE:
+            raise ValueError(
+                f"{supervision.strategy.value} is for the parent of {cls.__qualname__} to choose, in its `supervision`"
+            )
+        self.cls = cls
+        self.capacity = UNBOUNDED if capacity is None else capacity
+        self.limit = min(self.capacity, _QUICK_LIMIT)
+        self.supervision = supervision
+        self.kind = kind
+        self.redeliver = redeliver
+        self.handlers = cls.handler_table()
+        self.started_hook, self.restarting_hook, self.stopped_hook = cls.overridden_hooks()
+
+    def create(self, cell: Cell) -> Actor:
+        """A new instance, which knows its cell before `__init__` runs."""
+        cls = self.cls
+        actor = cls.__new__(cls)
+        actor._cell = cell
+        arguments = cell.arguments
+        if arguments is None:
+            actor.__init__()  # type: ignore[misc]  # after __new__, as type.__call__ does
+        else:
+            actor.__init__(*arguments[0], **arguments[1])  # type: ignore[misc]
+        return actor
