@@ -20,7 +20,7 @@ from time import perf_counter_ns
 from types import CoroutineType
 
 from telestage.actors.kernel import Actor, handles
-from telestage.actors.monitoring.book import EventBook, Retry, Wake
+from telestage.actors.monitoring.book import EventBook, HandleEvents, Retry
 from telestage.actors.monitoring.errors import FatalError, RetryableError
 from telestage.actors.monitoring.handler import STRIDE, Handler
 from telestage.actors.monitoring.queue import Happening
@@ -45,8 +45,8 @@ class MonitorActor(Actor):
         """Gives up what waits."""
         self._book.discard()
 
-    @handles(Wake)
-    async def work(self, message: Wake) -> None:
+    @handles(HandleEvents)
+    async def work(self, message: HandleEvents) -> None:
         """Handles what waits, for a slice of time."""
         tasks = self._book.tasks
         task = asyncio.current_task()
@@ -64,7 +64,7 @@ class MonitorActor(Actor):
         event: Happening | None = None
         while True:
             if book.due:
-                await self._again(book.due.popleft())
+                await self._again(book.due.pop(0))
             else:
                 event = queue.pop()
                 if event is None:
@@ -97,7 +97,7 @@ class MonitorActor(Actor):
         book = self._book
         turn = book.turn
         queue = book.queue
-        urgent, high, normal, low = queue.urgent, queue.high, queue.normal, queue.low
+        normal = queue.normal
         waiters = queue.waiters
         kind = handler.event_type
         call = handler.call
@@ -115,17 +115,13 @@ class MonitorActor(Actor):
                     await result
                     if book.turn != turn:  # left behind
                         raise asyncio.CancelledError
-                if urgent:
-                    event = urgent.popleft()
-                elif high:
-                    event = high.popleft()
-                elif normal:
+                if normal and not queue.above:
                     event = normal.popleft()
-                elif low:
-                    event = low.popleft()
                 else:
-                    following = None
-                    break
+                    following = queue.pop()
+                    if following is None:
+                        break
+                    event = following
                 if waiters:
                     queue.admit()
                 if event.type != kind or not handler.quick:
@@ -227,7 +223,7 @@ class MonitorActor(Actor):
                 handler.failed(error, now, log=not self._book.raises)
                 return error
             handler.retries += 1
-            seconds = policy.retry_backoff.delay(attempt, self._book.rng)
+            seconds = self._book.retry_delay(handler, attempt)
             if not policy.keep_order:
                 return seconds
             await asyncio.sleep(seconds)

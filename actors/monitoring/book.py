@@ -10,7 +10,6 @@ import asyncio
 import enum
 import logging
 import random
-from collections import deque
 from collections.abc import Iterator
 from operator import length_hint
 from typing import Any
@@ -23,16 +22,16 @@ from telestage.actors.monitoring.policies import EventMonitorConfig, HandlerPoli
 from telestage.actors.monitoring.queue import EventQueue, Happening
 from telestage.actors.monitoring.statistics import EventMonitorStatistics
 
-__all__ = ["Case", "EventBook", "Retry", "Wake"]
+__all__ = ["Case", "EventBook", "HandleEvents", "Retry"]
 
 _log = logging.getLogger("telestage.monitor")
 
 
-class Wake(Notice, frozen=True):
-    """Told to the actor when there is something to do."""
+class HandleEvents(Notice, frozen=True):
+    """Told to the actor when events wait, or calls are to be made again."""
 
 
-_WAKE = Wake()
+_GO_ON = HandleEvents()
 
 
 class Case:
@@ -84,9 +83,9 @@ class EventBook:
         self.discarded = 0
         self.heartbeats = 0
         self.running = 0  # events being handled
-        self.due: deque[Retry] = deque()
+        self.due: list[Retry] = []
         self.tasks: set[asyncio.Task[Any] | None] = set()  # in which handlers run now
-        self.rng = random.Random()
+        self._rng: random.Random | None = None  # made when first needed: it takes 2.5 kB
         self._retries: set[Retry] = set()  # those that wait for their time
         self._span: Iterator[int] = iter(())  # an iterator over the calls that are timed together
         self._spanned: Handler | None = None
@@ -187,7 +186,7 @@ class EventBook:
         """Gives the actor its next turn."""
         if self.ref is not None and self.ref.alive:
             self.queue.awake = True
-            self.ref.tell(_WAKE)
+            self.ref.tell(_GO_ON)
 
     def attach(self, ref: Ref) -> None:
         """An instance of the actor begins."""
@@ -232,6 +231,12 @@ class EventBook:
             self.queue.away -= 1
             self.settle(case.failed)
 
+    def retry_delay(self, handler: Handler, attempt: int) -> float:
+        """Seconds before a call is made again, after `attempt` retries."""
+        if self._rng is None:
+            self._rng = random.Random()
+        return handler.policy.retry_backoff.delay(attempt, self._rng)
+
     def retry_later(self, retry: Retry, seconds: float) -> None:
         """Has a call made again in `seconds`."""
         self._retries.add(retry)
@@ -271,7 +276,7 @@ class EventBook:
         queue.closed = True
         queue.limit = 0
         while queue.waiters:
-            waiter, event = queue.waiters.popleft()
+            waiter, event = queue.waiters.pop(0)
             if not waiter.done():
                 waiter.set_exception(MonitorStopped(self.name, event))
 

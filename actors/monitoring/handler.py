@@ -12,7 +12,6 @@ import functools
 import inspect
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from telestage.actors.monitoring.breaker import BreakerState, CircuitBreaker
@@ -91,7 +90,7 @@ class Handler:
         self.name = _name(call)
         self.breaker = CircuitBreaker(policy.breaker_failures, policy.breaker_seconds)
         self.is_async = _is_async(call)
-        self.recent: deque[float] = deque()  # when it failed, of the failures that still count
+        self.recent: list[float] = []  # when it failed, of the failures that still count
         self.disabled: str | None = None
         self.alone = True  # of its event type
         self.quick = False
@@ -160,13 +159,14 @@ class Handler:
         self.last_failure_at = time.time()
         opened = self.breaker.failed(now)
         policy = self.policy
-        self.recent.append(now)
-        while self.recent[0] < now - policy.failure_reset_interval:
-            self.recent.popleft()
+        most = policy.max_handler_failures
+        if most is not None:
+            since = now - policy.failure_reset_interval
+            self.recent = [*(when for when in self.recent if when >= since), now]
         if isinstance(error, FatalError):
-            self.disable("FatalError: " + str(error))
-        elif policy.max_handler_failures is not None and len(self.recent) >= policy.max_handler_failures:
-            self.disable(f"{len(self.recent)} failures within {policy.failure_reset_interval:g} s")
+            self.disable(f"FatalError: {error}")
+        elif most is not None and len(self.recent) >= most:
+            self.disable(f"{most} failures within {policy.failure_reset_interval:g} s")
         if log:
             what = (
                 "disabled"

@@ -48,21 +48,20 @@ class EventQueue:
     """
 
     __slots__ = (
+        "_levels",
         "_name",
         "_overflow",
+        "above",
         "awake",
         "away",
         "capacity",
         "closed",
         "crowded",
         "evicted",
-        "high",
         "limit",
-        "low",
         "mark",
         "normal",
         "refused",
-        "urgent",
         "waiters",
     )
 
@@ -71,10 +70,10 @@ class EventQueue:
         self._overflow = overflow
         self.capacity = capacity
         self.mark = capacity * warn_at
-        self.urgent: deque[Happening] = deque()
-        self.high: deque[Happening] = deque()
         self.normal: deque[Happening] = deque()
-        self.low: deque[Happening] = deque()
+        # By rank. One that was never used isn't there: an empty deque takes 600 bytes, and monitors are many.
+        self._levels: list[deque[Happening] | None] = [None, self.normal, None, None]
+        self.above = 0  # events that wait and are more urgent than the normal ones
         self.away = 0  # events whose retry is due
         self.awake = False  # somebody takes events out, or has been told to
         self.closed = False
@@ -82,11 +81,12 @@ class EventQueue:
         self.limit = 0
         self.refused = 0
         self.evicted = 0
-        self.waiters: deque[tuple[asyncio.Future[None], Happening]] = deque()
+        self.waiters: list[tuple[asyncio.Future[None], Happening]] = []
 
     def __len__(self) -> int:
         """Places taken."""
-        return len(self.urgent) + len(self.high) + len(self.normal) + len(self.low) + self.away
+        low = self._levels[0]
+        return len(self.normal) + self.above + self.away + (len(low) if low else 0)
 
     def offer(self, event: Happening) -> bool | None:
         """Takes an event in as the policy says.
@@ -139,7 +139,7 @@ class EventQueue:
     def admit(self) -> None:
         """Takes in the events of those who wait, as far as there is room, and sets the quick path's limit."""
         while self.waiters and len(self) < self.capacity:
-            waiter, event = self.waiters.popleft()
+            waiter, event = self.waiters.pop(0)
             if not waiter.done():
                 self._put(event)
                 waiter.set_result(None)
@@ -158,7 +158,9 @@ class EventQueue:
 
     def pop(self) -> Happening | None:
         """Takes the next event out."""
-        for level in (self.urgent, self.high, self.normal, self.low):
+        if self.above:
+            self.above -= 1
+        for level in reversed(self._levels):
             if level:
                 return level.popleft()
         return None
@@ -169,9 +171,10 @@ class EventQueue:
 
     def clear(self) -> None:
         """Drops all that waits or is away."""
-        for level in (self.urgent, self.high, self.normal, self.low):
-            level.clear()
-        self.away = 0
+        for level in self._levels:
+            if level:
+                level.clear()
+        self.above = self.away = 0
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -179,14 +182,21 @@ class EventQueue:
         self._level(event.priority).append(event)
 
     def _level(self, priority: EventPriority) -> deque[Happening]:
+        """The level for one more event."""
         if priority is EventPriority.NORMAL:
             return self.normal
-        return (self.low, self.normal, self.high, self.urgent)[priority]
+        if priority > EventPriority.NORMAL:
+            self.above += 1
+        level = self._levels[priority]
+        if level is None:
+            level = self._levels[priority] = deque()
+        return level
 
     def _evict(self, priority: EventPriority) -> bool:
         """Drops the oldest of the least urgent events, if it isn't more urgent than `priority`."""
-        for rank, level in enumerate((self.low, self.normal, self.high, self.urgent)):
-            if level and rank <= priority:
+        for rank, level in enumerate(self._levels[: priority + 1]):
+            if level:
                 level.popleft()
+                self.above -= rank > EventPriority.NORMAL
                 return True
         return False

@@ -10,35 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 
 import msgspec
 from telethon.events.common import EventBuilder
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import Ref, Supervision
+from telestage.actors.monitoring import EventMonitorConfig
+from telestage.actors.monitoring.book import EventBook
+from telestage.actors.monitoring.handler import EventHandler
 from telestage.actors.telegram.connection import Connection
 from telestage.messages import MonitorStatus, SessionState, SessionStatus
 
-__all__ = ["EventHandler", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
+__all__ = ["ARRIVED", "EventHandler", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
 
 _SETTLED = frozenset({SessionState.READY, SessionState.STOPPED, SessionState.DEAD})
 
-EventHandler = Callable[..., object | Awaitable[object]]
-"""Takes one Telethon event; plain or `async`. What it returns is ignored."""
+ARRIVED = "arrived"
+"""The type of what a monitor's queue holds; its handler is the only one."""
 
 
 class MonitorSpec(msgspec.Struct, frozen=True):
     """What a monitor watches for and what it does.
 
-    `supervision` says how its failures are answered. `capacity` is how many events may wait.
+    `supervision` says how its failures are answered, `config` how many events may wait and the like.
     """
 
     name: str
     builder: EventBuilder
     handler: EventHandler
     supervision: Supervision
-    capacity: int
+    config: EventMonitorConfig
 
 
 class MonitorBook:
@@ -47,23 +49,30 @@ class MonitorBook:
     def __init__(self, spec: MonitorSpec, session: str) -> None:
         self.spec = spec
         self.session = session
+        self.events = EventBook(f"{session}/{spec.name}", spec.config, raises=True)
         self.ref: Ref | None = None
-        self.handled = 0  # the handler came to its end
-        self.failures = 0  # it raised, or the filter did
-        self.dropped = 0  # there was no room for them, or the monitor had stopped
+        self.passed_over = 0  # events its filter's `func` said no to
+        self.unfit = 0  # times it could not begin
+        self.lost = 0  # events that came after it had stopped
         self.restarts = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes events."""
+        return self.ref is not None and self.ref.alive
 
     def status(self) -> MonitorStatus:
         """A picture of the monitor."""
-        ref = self.ref
+        events = self.events
+        queue = events.queue
         return MonitorStatus(
             name=self.spec.name,
             session=self.session,
-            state="starting" if ref is None else "running" if ref.alive else "stopped",
-            queued=0 if ref is None else ref.waiting,
-            handled=self.handled,
-            failures=self.failures,
-            dropped=self.dropped,
+            state="starting" if self.ref is None else "running" if self.running else "stopped",
+            queued=len(queue),
+            handled=events.processed + events.under_way - self.passed_over,
+            failures=events.failed + self.unfit,
+            dropped=queue.refused + queue.evicted + events.discarded + self.lost,
             restarts=self.restarts,
         )
 

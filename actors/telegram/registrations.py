@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from telestage.actors.kernel import Directive, Supervision
+from telestage.actors.monitoring import EventMonitorConfig
 from telestage.actors.telegram.book import EventHandler, MonitorSpec
 from telestage.actors.telegram.router import checked_builder
 
@@ -25,7 +26,14 @@ class Registrations:
     """
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        # Supervision answers the failures, so there is nothing for a breaker to do, nor anybody to be disabled.
+        self._config = EventMonitorConfig(
+            max_queue_size=capacity,
+            max_handler_failures=None,
+            breaker_failures=None,
+            keep_order=True,
+            heartbeat_interval=None,  # monitors are many, and whoever looks at one sees how it is
+        )
         self._entries: dict[str, tuple[MonitorSpec, str]] = {}
 
     def spec(
@@ -50,7 +58,7 @@ class Registrations:
                 f"another handler is registered as {wanted!r} already: give this one a name=, or that very name "
                 "to replace it"
             )
-        return MonitorSpec(wanted, builder, handler, supervision or _SUPERVISION, self._capacity)
+        return MonitorSpec(wanted, builder, handler, supervision or _SUPERVISION, self._config)
 
     def add(self, spec: MonitorSpec, sessions: str) -> None:
         """Notes a monitor, in place of one of that name."""

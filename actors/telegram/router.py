@@ -19,9 +19,8 @@ from telethon.events.raw import Raw
 from telethon.tl.functions.channels import GetFullChannelRequest
 from telethon.tl.tlobject import TLObject
 
-from telestage.actors.kernel import Ref
 from telestage.actors.telegram.book import MonitorBook, MonitorSpec
-from telestage.actors.telegram.monitor import Arrived, FilterFailed
+from telestage.actors.telegram.monitor import Arrived
 
 __all__ = ["Route", "Router", "checked_builder", "find_route"]
 
@@ -38,7 +37,6 @@ class Route(msgspec.Struct, frozen=True):
 class _Line(msgspec.Struct, frozen=True):
     route: Route
     book: MonitorBook
-    ref: Ref
 
 
 def checked_builder(event: object) -> EventBuilder:
@@ -76,9 +74,9 @@ class Router:
         self._lines: dict[str, _Line] = {}
         self._kept: list[TLObject] | None = []
 
-    def attach(self, route: Route, book: MonitorBook, ref: Ref) -> None:
+    def attach(self, route: Route, book: MonitorBook) -> None:
         """Adds the route of a monitor, or replaces it."""
-        self._lines[book.spec.name] = _Line(route, book, ref)
+        self._lines[book.spec.name] = _Line(route, book)
 
     def detach(self, name: str) -> None:
         """Takes a route away, if it is there."""
@@ -99,17 +97,15 @@ class Router:
             try:
                 event = _event(line.route, update)
             except Exception as error:
-                message: Arrived | FilterFailed = FilterFailed(error)
+                message = Arrived(None, error)
             else:
                 if event is None:
                     continue
                 message = Arrived(event)
-            if not line.ref.alive:  # its supervision has stopped it
-                line.book.dropped += 1
-                continue
-            if line.ref.waiting >= line.book.spec.capacity:
-                line.book.dropped += 1
-            line.ref.tell(message)  # what there is no room for becomes a dead letter
+            if line.book.running:
+                line.book.events.offer(message)  # what there is no room for is dropped, and counted
+            else:
+                line.book.lost += 1  # its supervision has stopped it
 
 
 def _event(route: Route, update: Any) -> Any:

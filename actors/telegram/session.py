@@ -321,7 +321,7 @@ class SessionActor(Actor):
                 if terminal_reason(error) is not None:
                     raise
                 _log.exception("%s: monitor %s can't begin", self._book.name, monitor.spec.name)
-                monitor.failures += 1
+                monitor.unfit += 1
                 return
         self._attach(route, monitor)
 
@@ -331,10 +331,8 @@ class SessionActor(Actor):
             name = spec.name
             while name in self.children:  # the one it replaces is about to stop
                 name += "'"
-            monitor.ref = self.spawn(
-                MonitorActor, monitor, name=name, capacity=spec.capacity, supervision=spec.supervision
-            )
-        self._router.attach(route, monitor, monitor.ref)
+            monitor.ref = self.spawn(MonitorActor, monitor, name=name, supervision=spec.supervision)
+        self._router.attach(route, monitor)
 
     async def _end_monitor(self, monitor: MonitorBook | None) -> None:
         if monitor is not None and monitor.ref is not None:

@@ -6,7 +6,7 @@ import logging
 import pytest
 from telethon import events
 
-from telestage.actors import Directive, Limits, Supervision
+from telestage.actors import Directive, FatalError, Limits, RetryableError, Supervision
 from telestage.messages import SessionState
 
 PATIENT = Supervision(intensity=1_000_000, exceeded=Directive.STOP)
@@ -245,6 +245,48 @@ async def test_events_past_the_bound_are_dropped_and_counted(telegram, new_fleet
         go_on.set()
         await eventually(lambda: monitor(fleet, "slow").handled == 4)
     assert got == ["p0", "p1", "p2", "p3"]
+
+
+async def test_a_handler_may_ask_for_an_event_again_and_the_order_is_kept(telegram, new_fleet, eventually):
+    """R-E4, R-M5: that is no failure, and no restart."""
+    alice = telegram.add_user("alice")
+    news = telegram.add_channel("news", members=[alice])
+    fleet = new_fleet(alice)
+    tries = []
+
+    @fleet.on(events.NewMessage)
+    async def late(event):
+        tries.append(event.raw_text)
+        if tries == ["p0"]:
+            raise RetryableError("not yet")
+
+    async with fleet:
+        for n in range(3):
+            telegram.post(news, f"p{n}")
+        await eventually(lambda: monitor(fleet, "late").handled == 3)
+        assert (monitor(fleet, "late").failures, monitor(fleet, "late").restarts) == (0, 0)
+    assert tries == ["p0", "p0", "p1", "p2"]
+
+
+async def test_a_handler_that_can_not_go_on_stops_its_monitor(telegram, new_fleet, eventually):
+    """R-E4: at once, whatever the restarts that it had left; what waits or comes later is dropped, and counted."""
+    alice = telegram.add_user("alice")
+    news = telegram.add_channel("news", members=[alice])
+    fleet = new_fleet(alice)
+    got = []
+
+    @fleet.on(events.NewMessage, supervision=PATIENT)
+    async def dead(event):
+        raise FatalError("no such table")
+
+    fleet.on(events.NewMessage, name="good")(got.append)
+    async with fleet:
+        telegram.post(news, "p0")
+        await eventually(lambda: monitor(fleet, "dead").state == "stopped")
+        telegram.post(news, "p1")
+        await eventually(lambda: len(got) == 2)
+        assert (monitor(fleet, "dead").failures, monitor(fleet, "dead").restarts) == (1, 0)
+        assert monitor(fleet, "dead").dropped == 1
 
 
 @pytest.mark.parametrize("resists", [False, True])
