@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -115,3 +116,46 @@ async def test_the_archive_says_what_its_environment_lacks(monkeypatch):
     with pytest.raises(KeyError, match="TELESTAGE_API_ID"):
         await load("archive_channel").main(["news", os.devnull])
     assert "archive_channel" not in sys.modules
+
+
+async def test_a_folder_is_watched_and_a_journal_that_fails_disturbs_nobody(tmp_path, capsys, eventually):
+    """R-E: the monitor in a program that has nothing to do with Telegram."""
+    folder, journal = tmp_path / "folder", tmp_path / "away" / "journal.jsonl"
+    folder.mkdir()
+    (folder / "old").write_text("there before")
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(load("monitor_anything").watch(folder, journal, stop, interval=0.01))
+    printed = []
+
+    def has(words):
+        printed.append(capsys.readouterr().out)
+        return words in "".join(printed)
+
+    async def look(words):
+        await eventually(lambda: has(words))
+
+    await asyncio.sleep(0)
+    (folder / "new").write_text("12345")
+    await look("created new")
+    journal.parent.mkdir()  # it couldn't be written until now
+    (folder / "old").write_text("longer than it was before")
+    await look("changed old")
+    (folder / "new").unlink()
+    await look("removed new")
+    stop.set()
+    statistics = await running
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert [(line["what"], line["name"]) for line in lines] == [
+        ("created", "new"),
+        ("changed", "old"),
+        ("removed", "new"),
+    ]
+    assert (statistics.processed, statistics.failed) == (3, 0)
+
+
+def test_the_first_program_of_the_page_on_events_does_what_it_says():
+    """R-E: as it is printed."""
+    page = (EXAMPLES.parent / "docs" / "events.md").read_text(encoding="utf-8")
+    program = page.split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "user-123 3\n", "")
