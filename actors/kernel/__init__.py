@@ -21,12 +21,14 @@ from telestage.actors.kernel.errors import (
     WrongReply,
 )
 from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.instruments import Handling, Instrument
 from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.looking import ActorNode, ActorState
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.statistics import ActorStatistics
 from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, ChildKind, Directive, Strategy, Supervision
-from telestage.actors.kernel.system import ActorStatistics, ActorSystem
+from telestage.actors.kernel.system import ActorSystem
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
 from telestage.actors.kernel.thespian_base import AsyncioSystemBase
 from telestage.actors.kernel.timers import Timer
@@ -53,6 +55,8 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Directive",
+    "Handling",
+    "Instrument",
     "MailboxFull",
     "NameTaken",
     "QueueWaitTimeout",

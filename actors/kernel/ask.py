@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from telestage.actors.kernel.carried import unpacked
 from telestage.actors.kernel.errors import AskTimeout, QueueWaitTimeout
 
 __all__ = ["NO_REPLY", "Ask", "Reply"]
@@ -87,13 +88,13 @@ class Ask(msgspec.Struct, eq=False):
     def expire(self, seconds: float) -> None:
         """The deadline of the answer has come."""
         if not self.settled:
-            self.fail(AskTimeout(self.target.path, self.message, seconds))
+            self.fail(AskTimeout(self.target.path, unpacked(self.message), seconds))
             self.give_up()
 
     def expire_in_queue(self, seconds: float) -> None:
         """The deadline by which the message had to be begun has come."""
         if not self.begun and not self.settled:
-            self.fail(QueueWaitTimeout(self.target.path, self.message, seconds))
+            self.fail(QueueWaitTimeout(self.target.path, unpacked(self.message), seconds))
             self.give_up()
 
 

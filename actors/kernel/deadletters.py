@@ -13,6 +13,7 @@ from time import monotonic, time
 
 import msgspec
 
+from telestage.actors.kernel.carried import unpacked
 from telestage.actors.kernel.ref import Ref
 
 __all__ = ["DeadLetter", "DeadLetters"]
@@ -70,6 +71,7 @@ class DeadLetters:
 
     def add(self, message: object, sender: Ref | None, receiver: Ref | None, reason: str) -> None:
         """Takes a letter in."""
+        message = unpacked(message)
         letter = DeadLetter(message, sender, receiver, reason, time())
         self._total += 1
         self._by_type[type(message).__name__] += 1

@@ -7,7 +7,8 @@ Invariants:
 - No error of a handler leaves here, but for KeyboardInterrupt and SystemExit, which end the program.
 
 Context variables: each worker has a context of its own, copied from the one the system was started in.
-What a handler sets and doesn't reset stays there, and is seen by later messages of any actor.
+What a handler sets and doesn't reset stays there, and is seen by later messages of any actor; unless the
+system carries variables (see `carrying`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import contextvars
 import random
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.ask import Ask
@@ -28,6 +30,8 @@ from telestage.actors.kernel.worker import Worker
 from telestage.actors.kernel.working import AT_REST, TURN
 
 if TYPE_CHECKING:
+    from telestage.actors.kernel.carrying import Carrier
+    from telestage.actors.kernel.instruments import Hooks
     from telestage.actors.kernel.system import ActorSystem
     from telestage.actors.kernel.tasks import TaskRegistry
 
@@ -61,20 +65,22 @@ class Dispatcher:
         self.throughput = throughput
         self._idle: list[Worker] = []
         self.context = contextvars.copy_context()
+        self.cell_class: type[Cell] = Cell
+        self.carrier: Carrier | None = None
+        self.life: Hooks | None = None  # told when actors come and go
         self._closing = False
         self._ending: bool | None = False  # None: no more looked for
         self._at_once = TURN  # asks that may be run before the loop has its turn
         self.deadlines = DeadlinesByTime(loop, Ask.expire)
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
-        self._names = 0
+        self._names = count(1)  # which a signal handler may enter twice
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         for _ in range(_SPARE_WORKERS):
             self._idle.append(self._hire())
 
     def next_name(self) -> int:
         """A number no other actor of this system was named by."""
-        self._names += 1
-        return self._names
+        return next(self._names)
 
     def requeue(self, cell: Cell) -> None:
         """Puts a cell at the end of the run queue. It must not be there already."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 
 from telestage.actors.kernel.ask import Ask
+from telestage.actors.kernel.carried import unpacked
 from telestage.actors.kernel.ref import Ref
 
-__all__ = ["Envelope", "bare", "sender_of"]
+__all__ = ["Envelope", "bare", "sender_of", "worn"]
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +23,11 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
 def bare(item: object) -> object:
     """The message itself, whichever way it travels."""
+    return unpacked(worn(item))
+
+
+def worn(item: object) -> object:
+    """The message with what travels with it, if anything does."""
     return item.message if isinstance(item, Envelope | Ask) else item
 
 

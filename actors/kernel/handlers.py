@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-__all__ = ["HandlerTable", "handles"]
+__all__ = ["Handler", "HandlerTable", "handles"]
 
 _MARK = "__telestage_handles__"
 
 Handler = Callable[[object, object], object]
+"""Gets the actor and the message."""
 
 
 F = TypeVar("F", bound=Callable[..., object])

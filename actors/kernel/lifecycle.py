@@ -129,6 +129,8 @@ def _decide(cell: Cell, error: BaseException, item: object, left: bool) -> None:
         _particulars(decision, together),
         exc_info=error,
     )
+    if cell.dispatcher.life is not None:
+        cell.dispatcher.life.tell("failed", cell, cell.spec.cls, error, directive)
     if ChildFailed in parent.spec.handlers:
         parent.signal(ChildFailed(cell, error, directive))
     if directive is Directive.RESUME:
@@ -266,6 +268,8 @@ async def _revive(cell: Cell) -> None:
     except Exception as error:
         fail(cell, error)
         return
+    if cell.dispatcher.life is not None:
+        cell.dispatcher.life.tell("restarted", cell, cell.spec.cls)
     _restart_kept(cell, _cause(cell))
     _started(cell)
 

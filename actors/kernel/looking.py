@@ -10,26 +10,27 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from types import CoroutineType
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import msgspec
 
 from telestage.actors.kernel.ask import Ask
+from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.envelope import bare, sender_of
 from telestage.actors.kernel.flags import FAILED, PAUSED
+from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.spec import UNBOUNDED
 from telestage.actors.kernel.steps import START
 from telestage.actors.kernel.waits import waited_for
 
-if TYPE_CHECKING:
-    from telestage.actors.kernel.cell import Cell
-
 __all__ = [
     "ActorNode",
     "ActorState",
+    "Glance",
     "age_of",
     "asked_for",
     "every_cell",
+    "glance",
     "look",
     "path_of",
     "state_of",
@@ -129,6 +130,27 @@ def age_of(cell: Cell) -> float | None:
     """Seconds since the handler or hook of the actor suspended first; None: it hasn't."""
     worker = cell.worker
     return None if worker is None else max(0.0, cell.dispatcher.loop.time() - worker.since)
+
+
+class Glance(NamedTuple):
+    """What is quick to read of an actor."""
+
+    cls: str
+    state: ActorState
+    waiting: int
+    processed: int
+    busy: float
+
+
+def glance(ref: Ref) -> Glance:
+    """A quick look at an actor, also at one that is gone.
+
+    Raises:
+        TypeError: It isn't an actor of a system.
+    """
+    if not isinstance(ref, Cell):
+        raise TypeError(f"there is nothing to be seen of {ref!r}")
+    return Glance(ref.spec.cls.__name__, state_of(ref), ref.waiting, ref.processed, ref.busy_ns / 1e9)
 
 
 def path_of(cell: Cell) -> str:

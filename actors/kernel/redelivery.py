@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from telestage.actors.kernel.ask import Ask
-from telestage.actors.kernel.envelope import Envelope, bare, sender_of
+from telestage.actors.kernel.envelope import Envelope, bare, sender_of, worn
 from telestage.actors.kernel.steps import Notice
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def give_again(cell: Cell, item: object) -> None:
             given = last.times
     kin.again = None
     if given < times:
-        envelope = Envelope(bare(item), sender_of(item))  # a new one each time, to be known by
+        envelope = Envelope(worn(item), sender_of(item))  # a new one each time, to be known by
         kin.again = Redelivery(item, envelope, given + 1)
         if kin.control is None:
             kin.control = deque()

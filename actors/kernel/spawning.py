@@ -31,7 +31,8 @@ def spawn(parent: Cell, spec: Spec, arguments: Arguments | None, name: str | Non
             raise ValueError(f"an actor's name must not be empty, contain '/' or start with '$': {name!r}")
         if taken := children.named(name):
             raise NameTaken(taken.path)
-    cell = Cell(parent.dispatcher, spec, parent, name, arguments)
+    dispatcher = parent.dispatcher
+    cell = dispatcher.cell_class(dispatcher, spec, parent, name, arguments)
     try:
         cell.actor = spec.create(cell)
     except BaseException:
@@ -44,6 +45,8 @@ def spawn(parent: Cell, spec: Spec, arguments: Arguments | None, name: str | Non
     if name is not None:
         children.name(cell, name)
     children.add(cell)
+    if dispatcher.life is not None:
+        dispatcher.life.tell("spawned", cell, spec.cls)
     if spec.started_hook:
         cell.begin()
     return cell

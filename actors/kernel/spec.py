@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
@@ -9,6 +10,7 @@ from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
 if TYPE_CHECKING:
     from telestage.actors.kernel.actor import Actor
     from telestage.actors.kernel.cell import Cell
+    from telestage.actors.kernel.handlers import HandlerTable
 
 __all__ = ["UNBOUNDED", "Spec"]
 
@@ -60,8 +62,14 @@ class Spec:
         self.supervision = supervision
         self.kind = kind
         self.redeliver = redeliver
-        self.handlers = cls.handler_table()
+        self.handlers: HandlerTable = cls.handler_table()
         self.started_hook, self.restarting_hook, self.stopped_hook = cls.overridden_hooks()
+
+    def with_handlers(self, handlers: HandlerTable) -> Spec:
+        """The same with other handlers."""
+        other = copy(self)
+        other.handlers = handlers
+        return other
 
     def create(self, cell: Cell) -> Actor:
         """A new instance, which knows its cell before `__init__` runs."""

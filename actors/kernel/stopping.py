@@ -176,6 +176,8 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
     kin.watchers.clear()
     kin.watching.clear()
     kin.stop_waiters.clear()
+    if cell.dispatcher.life is not None and cell.actor is not None and cell.parent is not None:
+        cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.actor = None  # the cell outlives it in refs; without this they would keep each other alive
 
 

@@ -11,53 +11,35 @@ import logging
 import random
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from time import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
 from types import TracebackType
-from typing import Self
-
-import msgspec
+from typing import Any, Self
 
 from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.carrying import Carrier
 from telestage.actors.kernel.cell import PATIENCE, Cell
 from telestage.actors.kernel.deadletters import DeadLetters
-from telestage.actors.kernel.dispatcher import Dispatcher
 from telestage.actors.kernel.dump import Dump, Writable, write
 from telestage.actors.kernel.dumpsignal import SignalDump
-from telestage.actors.kernel.envelope import bare
-from telestage.actors.kernel.looking import ActorNode, tree_of
+from telestage.actors.kernel.instruments import Hooks, Instrument
+from telestage.actors.kernel.looking import ActorNode, every_cell, tree_of
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.scheduling import Scheduling, dispatcher_for
 from telestage.actors.kernel.spawning import spawn
 from telestage.actors.kernel.spec import Spec
+from telestage.actors.kernel.statistics import ActorStatistics, statistics_of, suspended_in
 from telestage.actors.kernel.stopping import finish
 from telestage.actors.kernel.supervision import ChildKind, Supervision
-from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
+from telestage.actors.kernel.tasks import TaskRegistry
 
-__all__ = ["ActorStatistics", "ActorSystem"]
+__all__ = ["ActorSystem"]
 
 _log = logging.getLogger("telestage.system")
 
 _SHOWN = 10  # names a warning spells out
 _LAST = 0.1  # seconds that tasks have to end at the deadline itself: a turn of the loop or two, if they don't resist
-
-
-class ActorStatistics(msgspec.Struct, frozen=True):
-    """How one actor is doing."""
-
-    path: str
-    cls: str
-    waiting: int
-    processed: int
-    busy: float
-    """Seconds its turns took, suspended handlers' waiting not counted."""
-    restarts: int
-    running: str | None
-    """Type of the message whose handler is suspended now."""
-    running_for: float
-    """Seconds since that handler suspended first."""
-    details: dict[str, object]
-    """What `Actor.inspect` tells."""
 
 
 class ActorSystem:
@@ -71,6 +53,11 @@ class ActorSystem:
         seed: Of the jitter. Default: random.
         schedule: Decides the order of turns, for tests: see `telestage.actors.testkit`. Default: first come, first
             served.
+        carry: Context variables whose values travel with each message, from wherever it is told, asked, sent or
+            signalled, or set on a timer, and are set while its handler runs. Each message then has a context of
+            its own, so that nothing a handler sets is seen by later ones. Default: nothing travels, and what
+            a handler sets and doesn't reset may be seen by later messages of any actor.
+        instruments: What is told how it goes: traces, metrics. What isn't there costs nothing.
     """
 
     def __init__(
@@ -81,6 +68,8 @@ class ActorSystem:
         throughput: int = 64,
         seed: int | None = None,
         schedule: Scheduling | None = None,
+        carry: Sequence[ContextVar[Any]] = (),  # of any type: it is invariant
+        instruments: Sequence[Instrument] = (),
     ) -> None:
         if throughput < 1:
             raise ValueError(f"throughput must be 1 message or more, not {throughput}")
@@ -90,10 +79,14 @@ class ActorSystem:
         self._throughput = throughput
         self._rng = random.Random(seed)
         self._schedule = schedule
+        self._carry = tuple(carry)
+        self._instruments = tuple(instruments)
+        self._hooks = Hooks(self._instruments)
         self._tasks: TaskRegistry | None = None
         self._root: Cell | None = None
         self._thread: int | None = None
         self._signal_dumps: list[SignalDump] = []
+        self._subscriptions: list[Callable[[], None]] = []
 
     @property
     def running(self) -> bool:
@@ -118,8 +111,21 @@ class ActorSystem:
         loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._tasks = TaskRegistry(loop)
-        dispatcher = dispatcher_for(self._schedule, self, loop, self._tasks, throughput=self._throughput, rng=self._rng)
-        self._tasks.add_source(lambda: _suspended(dispatcher))
+        carrier = Carrier(self._carry, self._hooks)
+        dispatcher = carrier.context.run(
+            dispatcher_for,
+            self._schedule,
+            self,
+            loop,
+            self._tasks,
+            throughput=self._throughput,
+            rng=self._rng,
+        )
+        dispatcher.cell_class, dispatcher.carrier = carrier.cell_class, carrier
+        dispatcher.life = self._hooks if self._hooks.of_life else None
+        if self._hooks.dead_letters:
+            self._subscriptions.append(self.dead_letters.subscribe(partial(self._hooks.tell, "dead_letter")))
+        self._tasks.add_source(lambda: suspended_in(dispatcher))
         supervises = self._supervision or Actor.supervision
 
         class Root(Actor):
@@ -131,6 +137,7 @@ class ActorSystem:
         root = Cell(dispatcher, spec, None, "", None)
         root.actor = spec.create(root)
         self._root = root
+        self._hooks.tell("system_started", self)
         return self
 
     async def shutdown(self, timeout: float = 10.0, *, drain: bool = False) -> list[str]:
@@ -168,6 +175,9 @@ class ActorSystem:
             finish(root, given_up=True)  # settles what is left; nothing, after a clean end
             while self._signal_dumps:
                 self._signal_dumps.pop().end()
+            while self._subscriptions:
+                self._subscriptions.pop()()
+            self._hooks.tell("system_stopped", self)
         if workers:
             await asyncio.wait(workers, timeout=max(_LAST, deadline - loop.time()))
         resisting += [task.get_name() for task in workers if not task.done()]
@@ -279,16 +289,13 @@ class ActorSystem:
         """How every actor is doing, parents before their children. Only reads; disturbs nobody."""
         if self._root is None:
             return []
-        found: list[ActorStatistics] = []
-        stack = [self._root]
-        while stack:
-            cell = stack.pop()
-            family = cell.family
-            if family is not None:
-                stack.extend(reversed(family.children))
-            if cell.parent is not None:
-                found.append(_statistics(cell))
-        return found
+        return [statistics_of(cell) for cell in every_cell(self._root) if cell is not self._root]
+
+    def actors(self) -> list[Ref]:
+        """Every actor there is, parents before their children. Empty if the system doesn't run."""
+        if self._root is None:
+            return []
+        return [cell for cell in every_cell(self._root) if cell is not self._root]
 
     def tree(self) -> ActorNode:
         """How every actor is doing, and who is whose child, as one value; the root is at `/`. Disturbs nobody.
@@ -328,42 +335,3 @@ class ActorSystem:
         dumping = SignalDump(number, lambda: self.dump(file))
         self._signal_dumps.append(dumping)
         return dumping.end
-
-
-def _statistics(cell: Cell) -> ActorStatistics:
-    worker = cell.worker
-    return ActorStatistics(
-        path=cell.path,
-        cls=cell.spec.cls.__name__,
-        waiting=cell.waiting,
-        processed=cell.processed,
-        busy=cell.busy_ns / 1e9,
-        restarts=cell.family.restarts.total if cell.family is not None else 0,
-        running=None if worker is None else type(bare(cell.current)).__name__,
-        running_for=0.0 if worker is None else cell.dispatcher.loop.time() - worker.since,
-        details=_details(cell),
-    )
-
-
-def _details(cell: Cell) -> dict[str, object]:
-    if cell.actor is None:
-        return {}
-    try:
-        return dict(cell.actor.inspect())
-    except Exception as error:  # one actor's mistake must not hide the others
-        return {"error": repr(error)}
-
-
-def _suspended(dispatcher: Dispatcher) -> Iterator[TaskDetails]:
-    """The tasks whose handlers wait for something: each works off the queue of an actor."""
-    now = dispatcher.loop.time()
-    for worker in dispatcher.suspended():
-        cell = worker.cell
-        if cell is not None:
-            yield TaskDetails(
-                "queue_processor",
-                cell.path,
-                type(bare(cell.current)).__name__,
-                time() - (now - worker.since),
-                worker.task.get_name(),
-            )
