@@ -12,6 +12,7 @@ import msgspec
 
 from telestage.actors.kernel.carried import unpacked
 from telestage.actors.kernel.errors import AskTimeout, QueueWaitTimeout
+from telestage.actors.kernel.tracebacks import shorten
 
 __all__ = ["NO_REPLY", "Ask", "Reply"]
 
@@ -64,6 +65,7 @@ class Ask(msgspec.Struct, eq=False):
         if self.settled:
             return False
         self.settled = True
+        shorten(error)
         if isinstance(error, StopIteration):  # no coroutine can raise it: as Python does at the end of one
             stop, error = error, RuntimeError("the handler raised StopIteration")
             error.__cause__ = stop

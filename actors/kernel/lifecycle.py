@@ -25,6 +25,7 @@ from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.steps import FAILED, LEAVE, RESTART, RETIRE, REVIVE, START, STOP, Notice
 from telestage.actors.kernel.stopping import end, settle, stop, stop_children
 from telestage.actors.kernel.supervision import ChildKind, Decision, Directive, Strategy, Supervision
+from telestage.actors.kernel.tracebacks import shorten
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -88,6 +89,7 @@ def fail(cell: Cell, error: BaseException, item: object = None, *, left: bool = 
         item: What was being handled.
         left: No failure, but a permanent child that stopped itself: it is restarted whatever `error` is.
     """
+    shorten(error)
     kin = cell.kin
     if cell.closed:
         _log.warning("%s failed with %s while stopping", cell.path, type(error).__name__, exc_info=error)
