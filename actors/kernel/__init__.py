@@ -16,11 +16,12 @@ from telestage.actors.kernel.errors import (
     NameTaken,
     QueueWaitTimeout,
     StartTimeout,
+    StashFull,
     TelestageError,
     Unhandled,
     WrongReply,
 )
-from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.handlers import Behaviour, handles
 from telestage.actors.kernel.instruments import Handling, Instrument
 from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.looking import ActorNode, ActorState
@@ -50,6 +51,7 @@ __all__ = [
     "AskTimeout",
     "AsyncioSystemBase",
     "Backoff",
+    "Behaviour",
     "ChildFailed",
     "ChildKind",
     "DeadLetter",
@@ -63,6 +65,7 @@ __all__ = [
     "Ref",
     "Reply",
     "StartTimeout",
+    "StashFull",
     "Strategy",
     "Supervision",
     "TaskDetails",

@@ -15,10 +15,13 @@ from telestage.actors.kernel.ask import NO_REPLY, Ask, Reply
 from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.envelope import sender_of
 from telestage.actors.kernel.errors import Unhandled
-from telestage.actors.kernel.handlers import HandlerTable
+from telestage.actors.kernel.flags import SIGNALLED
+from telestage.actors.kernel.forwarding import SAME, forward
+from telestage.actors.kernel.handlers import Behaviour, HandlerTable
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import spawn
 from telestage.actors.kernel.spec import Spec
+from telestage.actors.kernel.stash import put_aside, put_back
 from telestage.actors.kernel.steps import LEAVE, Notice
 from telestage.actors.kernel.stopping import Terminated, stop
 from telestage.actors.kernel.supervision import ChildKind, Supervision
@@ -58,13 +61,17 @@ class Actor(thespian.actors.Actor):
     stop_timeout: ClassVar[float] = 5.0
     """Seconds `stopped` may take."""
 
+    stash_capacity: ClassVar[int] = 1000
+    """Messages that `stash` can put aside."""
+
     _table: ClassVar[HandlerTable]
+    _behaviours: ClassVar[Mapping[Behaviour, HandlerTable]]
     _hooks: ClassVar[tuple[bool, bool, bool]]
     _spec: ClassVar[Spec]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
-        cls._table = HandlerTable.of(cls, _unhandled)
+        cls._table, cls._behaviours = HandlerTable.of(cls, _unhandled)
         cls._hooks = (
             cls.started is not Actor.started,
             cls.restarting is not Actor.restarting,
@@ -74,8 +81,13 @@ class Actor(thespian.actors.Actor):
 
     @classmethod
     def handler_table(cls) -> HandlerTable:
-        """Which function handles which type."""
+        """Which function handles which type at first."""
         return cls._table
+
+    @classmethod
+    def behaviours(cls) -> Mapping[Behaviour, HandlerTable]:
+        """Which function handles which type in each behaviour."""
+        return cls._behaviours
 
     @classmethod
     def overridden_hooks(cls) -> tuple[bool, bool, bool]:
@@ -207,6 +219,96 @@ class Actor(thespian.actors.Actor):
         """
         current = self._cell.current
         return Reply(current if isinstance(current, Ask) else None)
+
+    def forward(self, ref: Ref, *, message: object = SAME, priority: int = 0) -> object:
+        """Hands the current message on to `ref`, for good. Say `return self.forward(ref)`.
+
+        The receiver sees the original sender. If the message was asked, the ask goes on: what the receiver
+        answers, or fails with, is the asker's answer, within the deadlines he has set; until then he waits for the
+        receiver, so circles are found as ever. An ask that `ref` can't take fails at once: `MailboxFull`,
+        `ActorStopped`. One that would close a circle, or that is handed to this actor itself, fails with `AskCycle`
+        (or `AskDirection`). What was told and can't be taken becomes a dead letter.
+
+        What the handler returns or raises afterwards answers nothing, even if the `return` is forgotten. There is no
+        current message any more: `sender` is None.
+
+        Args:
+            message: What is handed on instead of the current message.
+            priority: In the mailbox of `ref`.
+
+        Returns:
+            `NO_REPLY`.
+
+        Raises:
+            RuntimeError: No message is being handled, or it has been forwarded or stashed already.
+        """
+        forward(self._cell, ref, message, priority)
+        return NO_REPLY
+
+    def become(self, behaviour: Behaviour) -> None:
+        """Has the next message, and all that follow, handled by `behaviour`, until the next change or a restart.
+
+        The mail that waits isn't looked at again before its turn comes. A restart goes back to the initial behaviour:
+        the plain handlers, or what `__init__` becomes.
+
+        Raises:
+            ValueError: `behaviour` isn't of this actor's class.
+        """
+        if behaviour not in self._behaviours:
+            raise ValueError(f"{behaviour!r} is no behaviour of {type(self).__qualname__}")
+        self._use(behaviour)
+
+    def unbecome(self) -> None:
+        """Goes back to the handlers marked with plain `@handles`, from the next message on."""
+        self._use(None)
+
+    @property
+    def behaviour(self) -> Behaviour | None:
+        """What the actor has become, if anything."""
+        return self._cell.spec.behaviour
+
+    def _use(self, behaviour: Behaviour | None) -> None:
+        cell = self._cell
+        cell.spec = cell.spec.behaving(behaviour)
+        cell.flags |= SIGNALLED  # ends the batch, which keeps the handlers it has looked up
+
+    def stash(self) -> object:
+        """Puts the current message aside, behind those that are aside already. Say `return self.stash()`.
+
+        If it was asked, its asker goes on waiting, within the deadlines he has set. A restart puts all that is
+        aside back into the mailbox, first of all; at a stop asks fail and messages become dead letters.
+
+        Returns:
+            `NO_REPLY`.
+
+        Raises:
+            StashFull: `stash_capacity` messages are aside already. Left alone it fails the handler, and the actor
+                is restarted or whatever its supervisor does; an asker gets it.
+            RuntimeError: No message is being handled, or it has been forwarded or stashed already.
+        """
+        put_aside(self._cell, self.stash_capacity)
+        return NO_REPLY
+
+    def unstash(self, count: int = 1) -> int:
+        """Puts the first `count` messages that are aside back: ahead of all mail of their priority, in their order.
+
+        The mailbox's bound doesn't keep them out; newcomers have to wait until there is room again. An ask that was
+        run at once, because the actor was idle, counts as of priority 0.
+
+        Returns:
+            How many were put back.
+        """
+        return put_back(self._cell, count)
+
+    def unstash_all(self) -> int:
+        """Puts all messages that are aside back, as `unstash` does, and returns how many they were."""
+        return put_back(self._cell, self.stashed)
+
+    @property
+    def stashed(self) -> int:
+        """How many messages are aside."""
+        family = self._cell.family
+        return 0 if family is None or family.stash is None else len(family.stash)
 
     def watch(self, ref: Ref) -> None:
         """Has `Terminated(ref, error)` told to this actor, once, when `ref` stops; at once if it has."""

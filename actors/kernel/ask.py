@@ -1,7 +1,8 @@
 """An ask in flight.
 
 An `Ask` is settled exactly once: with an answer, an error, or by its asker giving up. Whatever
-comes later is refused, and the caller makes it a dead letter.
+comes later is refused, and the caller makes it a dead letter. It may be handed on, or put aside and
+taken up again (see `forwarding`): who has it answers it.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Ask(msgspec.Struct, eq=False):
         """The asker waits no longer: a waiting message is dropped, a running one cancelled if so agreed."""
         self.settled = True
         if not self.begun:
-            self.target.abandoned_ask()
+            self.target.abandoned_ask(self)
             return
         self.target.release(self)
         if self.cancels:

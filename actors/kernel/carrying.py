@@ -83,10 +83,10 @@ class Carrier:
         """The same, with the handlers run as this module says."""
         cls = plain.cls
         if plain is not cls.plain_spec():
-            return plain.with_handlers(self.table(plain.handlers))
+            return plain.wrapped(self.table)
         spec = self._specs.get(cls)
         if spec is None:
-            spec = self._specs[cls] = plain.with_handlers(self.table(plain.handlers))
+            spec = self._specs[cls] = plain.wrapped(self.table)
         return spec
 
     def handle(self, handler: Handler, actor: Any, message: object, carried: Carried | None) -> object:
@@ -184,10 +184,10 @@ class CarryingCell(ObservedCell):
     def tell(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self, message: object, priority: int = 0, sender: Ref | None = None
     ) -> None:
-        super().tell(self._packed(message), priority, sender)
+        super().tell(self.packed(message), priority, sender)
 
     def signal(self, message: object, *, sender: Ref | None = None) -> None:
-        super().signal(self._packed(message), sender=sender)
+        super().signal(self.packed(message), sender=sender)
 
     async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
@@ -196,7 +196,7 @@ class CarryingCell(ObservedCell):
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
     ) -> None:
-        await super().send(self._packed(message), priority, sender, timeout)
+        await super().send(self.packed(message), priority, sender, timeout)
 
     async def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
@@ -208,9 +208,9 @@ class CarryingCell(ObservedCell):
         cancel: bool = False,
         asker: Cell | None = None,
     ) -> Any:  # `Ref` says of what
-        return await super().ask(self._packed(message), expecting, timeout, priority, queue_timeout, cancel, asker)
+        return await super().ask(self.packed(message), expecting, timeout, priority, queue_timeout, cancel, asker)
 
-    def _packed(self, message: object) -> object:
+    def packed(self, message: object) -> object:
         carrier = self.dispatcher.carrier
         assert carrier is not None
         return carrier.pack(message, self)

@@ -22,11 +22,12 @@ from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped, WrongReply
 from telestage.actors.kernel.family import Family
 from telestage.actors.kernel.flags import CLOSED, FAILED, FINAL, PARKED, PAUSED, SIGNALLED
+from telestage.actors.kernel.lanes import SYSTEM
 from telestage.actors.kernel.lifecycle import fail
 from telestage.actors.kernel.mailbox import Mailbox
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.steps import RESTART, START, STOP, Step
-from telestage.actors.kernel.stopping import out_of_grace, stop
+from telestage.actors.kernel.stopping import stop
 from telestage.actors.kernel.waits import allow, forget_wait, note_wait
 
 if TYPE_CHECKING:
@@ -99,6 +100,13 @@ class Cell(Mailbox):
     def alive(self) -> bool:
         return not self.closed
 
+    def cell_for(self, message: object) -> Cell:
+        return self
+
+    def packed(self, message: object) -> object:
+        """The message as it travels to this actor."""
+        return message
+
     # `Ref` says keyword-only. CPython 3.11 looks such defaults up in a dict, 60 ns a call, so here they aren't.
     def tell(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self, message: object, priority: int = 0, sender: Ref | None = None
@@ -161,23 +169,23 @@ class Cell(Mailbox):
                 value = await self._answer(ask, timeout, priority, queue_timeout)
         finally:
             if asker is not None:
-                forget_wait(asker, self)
+                forget_wait(asker, ask.target)
         if expecting is not None and not isinstance(value, expecting):
-            raise WrongReply(self.path, value, expecting)
+            raise WrongReply(ask.target.path, value, expecting)
         return value
 
     async def _answer(self, ask: Ask, timeout: float, priority: int, queue_timeout: float | None) -> object:
         """Waits for the answer of an ask that may have begun."""
         dispatcher = self.dispatcher
-        future: asyncio.Future[object] = dispatcher.loop.create_future()
-        ask.future = future
-        start_by = None
-        if not ask.begun:
-            if refusal := self.admit(ask, priority):
+        future: asyncio.Future[object] | None = ask.future
+        if future is None:  # else it has been handed on or put aside already
+            future = ask.future = dispatcher.loop.create_future()
+            if not ask.begun and (refusal := self.admit(ask, priority)):
                 raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
-            if queue_timeout is not None:
-                start_by = dispatcher.queue_deadlines.of(queue_timeout)
-                start_by.add(ask)
+        start_by = None
+        if queue_timeout is not None:  # also if it has begun: it may yet wait elsewhere
+            start_by = dispatcher.queue_deadlines.of(queue_timeout)
+            start_by.add(ask)
         deadline = dispatcher.deadlines.of(timeout)
         deadline.add(ask)
         try:
@@ -259,6 +267,8 @@ class Cell(Mailbox):
             return iter(())
         family = self.family
         if family is not None and family.control:
+            if self.backlog is not None and self.backlog.lanes is not None:
+                self.backlog.lanes.level = SYSTEM  # of what is handled now, should it be put aside
             return _take_control(family.control)
         if flags & PAUSED or (flags & CLOSED and not self.kin.draining):
             return iter(())
@@ -284,8 +294,13 @@ class Cell(Mailbox):
 
     def owe(self, ask: Ask) -> None:
         """The handler answers later: the ask is remembered, so that a restart or a stop can settle it."""
-        if not ask.settled:
+        if not ask.settled and self.current is ask:  # else it has been handed on or put aside
             self.kin.owed[ask] = None
+
+    def abandoned_ask(self, ask: Ask) -> None:
+        stash = None if self.family is None else self.family.stash
+        if stash is None or not stash.discard(ask):
+            super().abandoned_ask(ask)
 
     def release(self, ask: Ask) -> None:
         """An answer that was owed has been given, or isn't waited for any more."""
@@ -361,10 +376,6 @@ class Cell(Mailbox):
                 family.orders.remove(Step.FAILED)
                 self.recovered()
             self.interrupt(reason)
-
-    def out_of_grace(self) -> None:
-        """The grace of a stop is over."""
-        out_of_grace(self)
 
     def abandon(self, worker: Worker) -> None:
         """The handler resists its cancellation: it is left behind, and the cell goes on without it."""

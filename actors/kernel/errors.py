@@ -8,6 +8,7 @@ Every error says whose fault it is; one that refuses a message hands the message
         ├── ActorRestarted        the target was restarted before it answered
         ├── ActorKilled           what a handler interrupted by `Ref.kill` failed with
         ├── MailboxFull           the target's mailbox is at its bound; carries the message
+        ├── StashFull             the actor has put as many messages aside as it may; carries the message
         ├── Unhandled             the target has no handler for this type; carries the message
         ├── NameTaken             a living sibling has that name
         ├── StartTimeout          a lifecycle hook didn't end in time
@@ -34,6 +35,7 @@ __all__ = [
     "NameTaken",
     "QueueWaitTimeout",
     "StartTimeout",
+    "StashFull",
     "TelestageError",
     "Unhandled",
     "WrongReply",
@@ -78,6 +80,16 @@ class MailboxFull(ActorError):
 
     def __init__(self, path: str, capacity: int, message: object) -> None:
         super().__init__(f"mailbox of {path} is full: {capacity} messages wait already")
+        self.path = path
+        self.capacity = capacity
+        self.message = message
+
+
+class StashFull(ActorError):
+    """The actor has put as many messages aside as it may; `message` is the one that came in addition."""
+
+    def __init__(self, path: str, capacity: int, message: object) -> None:
+        super().__init__(f"stash of {path} is full: {capacity} messages are aside already")
         self.path = path
         self.capacity = capacity
         self.message = message

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.groups import Group
     from telestage.actors.kernel.redelivery import Redelivery
+    from telestage.actors.kernel.stash import Stash
     from telestage.actors.kernel.steps import Step
     from telestage.actors.kernel.timers import Timer
 
@@ -108,6 +109,7 @@ class Family:
         "overdue",
         "owed",
         "restarts",
+        "stash",
         "stop_error",
         "stop_waiters",
         "stopping",
@@ -126,6 +128,7 @@ class Family:
         self.timers: dict[Timer, None] = {}  # the actor's own; end with its instance
         self.owed: dict[Ask, None] = {}  # asks whose handler returned NO_REPLY
         self.restarts = RestartLog()
+        self.stash: Stash | None = None
         self.orders: list[Step] = []  # steps of the lifecycle still to be done
         self.cause: BaseException | None = None  # of the restart under way
         self.backoff: asyncio.TimerHandle | None = None  # until that restart

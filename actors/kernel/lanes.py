@@ -11,12 +11,15 @@ it is taken after at most `AGEING * (n + 1)` others, however many higher ones ke
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["AGEING", "Lanes"]
+__all__ = ["AGEING", "SYSTEM", "Lanes"]
 
 AGEING = 8
 """Every eighth message taken is the longest-waiting one (R-Q3)."""
+
+SYSTEM = 1 << 62
+"""The level of what came by the system lane, was put aside and is put back."""
 
 _MOST_EMPTY_LANES = 64  # callers choose the levels: don't keep a deque for each ever used
 
@@ -24,14 +27,16 @@ _MOST_EMPTY_LANES = 64  # callers choose the levels: don't keep a deque for each
 class Lanes:
     """Messages by priority level, with ageing. Knows nothing of bounds: the cell counts."""
 
-    __slots__ = ("_arrivals", "_levels", "_order", "_size", "taken")
+    __slots__ = ("_arrivals", "_firsts", "_levels", "_order", "_size", "level", "taken")
 
     def __init__(self) -> None:
         # level -> arrival number and message, flat: a tuple a message wakes the garbage collector
         self._levels: dict[int, deque[object]] = {}
         self._order: list[int] = []  # the levels that have messages, ascending
         self._arrivals = 0
+        self._firsts = 0  # the least arrival number
         self.taken = 1  # how many were taken, and one: never 0, so that its sign can be used
+        self.level = 0  # of the message taken last
         self._size = 0
 
     def __len__(self) -> int:
@@ -50,6 +55,18 @@ class Lanes:
         lane.append(message)
         self._size += 1
 
+    def push_front(self, entries: Sequence[tuple[object, int]]) -> None:
+        """Puts messages, each with its level, before their equals, in their order: the longest waiting of all."""
+        for message, level in reversed(entries):
+            lane = self._levels.setdefault(level, deque())
+            if not lane:
+                self._order.append(level)
+            self._firsts -= 1
+            lane.appendleft(message)
+            lane.appendleft(self._firsts)
+        self._order.sort()
+        self._size += len(entries)
+
     def take(self, most: int) -> Iterator[object]:
         """Yields up to `most` messages, the next one chosen when it is asked for."""
         order = self._order
@@ -61,6 +78,7 @@ class Lanes:
             if not taken % AGEING and len(order) > 1:
                 level = min(order, key=self._longest_waiting)
             lane = levels[level]
+            self.level = level
             lane.popleft()
             message = lane.popleft()
             self._size -= 1

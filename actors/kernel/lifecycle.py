@@ -22,6 +22,7 @@ from telestage.actors.kernel.groups import brood_of, concerned
 from telestage.actors.kernel.hooks import bounded
 from telestage.actors.kernel.redelivery import give_again
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.stash import put_back
 from telestage.actors.kernel.steps import FAILED, LEAVE, RESTART, RETIRE, REVIVE, START, STOP, Notice
 from telestage.actors.kernel.stopping import end, settle, stop, stop_children
 from telestage.actors.kernel.supervision import ChildKind, Decision, Directive, Strategy, Supervision
@@ -252,6 +253,8 @@ async def _retire(cell: Cell) -> None:
             await stop_children(cell, _CHILDREN_GRACE)
     finally:
         kin.cancel_timers()  # those that the hook set
+        if kin.stash is not None:
+            put_back(cell, len(kin.stash))
         if LEAVE in kin.orders:
             kin.orders.remove(LEAVE)  # it does
         if kin.group is not None:
@@ -264,6 +267,7 @@ async def _revive(cell: Cell) -> None:
     if kin.group is not None:
         kin.restarts.total += 1
     try:
+        cell.spec = cell.spec.behaving(None)
         cell.actor = cell.spec.create(cell)
         if cell.spec.started_hook:
             await bounded(cell, "started", cell.actor.started(), cell.actor.start_timeout)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
@@ -55,7 +56,7 @@ class Mailbox(Ref):
     inbox: list[object] | None  # arrivals; None while idle
     rest: Any  # an iterator: what is left of the batch being worked on
     backlog: Backlog | None
-    current: object  # the message, Envelope or Ask being handled
+    current: Any  # the message, Envelope or Ask being handled
     processed: int
 
     @abstractmethod
@@ -146,7 +147,7 @@ class Mailbox(Ref):
             self.limit = self.spec.limit - self._left_of_batch()
         return None
 
-    def abandoned_ask(self) -> None:
+    def abandoned_ask(self, ask: Ask) -> None:
         """The asker of a waiting message has given up: its place is free."""
         backlog = self.more()
         backlog.stale += 1
@@ -175,6 +176,22 @@ class Mailbox(Ref):
             else:
                 waiter.set_result(None)
         backlog.room = None
+
+    def put_back(self, entries: Sequence[tuple[object, int]]) -> None:
+        """Puts items, each with its priority, ahead of all others of that priority, in their order.
+
+        They come from the stash: the bound doesn't keep them out, only newcomers.
+        """
+        if self.inbox is None:
+            self.schedule()
+        lanes = None if self.backlog is None else self.backlog.lanes
+        if lanes is None and any(priority for _, priority in entries):
+            lanes = self._use_lanes()
+        if lanes is not None:
+            lanes.push_front(entries)
+        else:
+            self.inbox = [*(item for item, _ in entries), *self._take_rest(), *(self.inbox or ())]
+            self.limit = 0 if self.flags & CLOSED else self.spec.limit
 
     def leftovers(self) -> list[object]:
         """Takes out all that waits."""

@@ -7,7 +7,10 @@ letters and asks fail with `ActorStopped`, or with the error the actor stopped w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar, overload
+
+if TYPE_CHECKING:
+    from telestage.actors.kernel.cell import Cell
 
 __all__ = ["DEFAULT_ASK_TIMEOUT", "Ref"]
 
@@ -41,6 +44,10 @@ class Ref(ABC):
     @abstractmethod
     def waiting(self) -> int:
         """How many messages wait in the mailbox; the system lane isn't counted."""
+
+    @abstractmethod
+    def cell_for(self, message: object) -> Cell:
+        """The runtime's side of the actor that an ask of `message` goes to. For the runtime."""
 
     @abstractmethod
     def tell(self, message: object, *, priority: int = 0, sender: Ref | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
 if TYPE_CHECKING:
     from telestage.actors.kernel.actor import Actor
     from telestage.actors.kernel.cell import Cell
-    from telestage.actors.kernel.handlers import HandlerTable
+    from telestage.actors.kernel.handlers import Behaviour, HandlerTable
 
 __all__ = ["UNBOUNDED", "Spec"]
 
@@ -28,6 +29,10 @@ class Spec:
     """
 
     __slots__ = (
+        "_initial",
+        "_variants",
+        "_wrap",
+        "behaviour",
         "capacity",
         "cls",
         "handlers",
@@ -63,13 +68,33 @@ class Spec:
         self.kind = kind
         self.redeliver = redeliver
         self.handlers: HandlerTable = cls.handler_table()
+        self.behaviour: Behaviour | None = None  # what they have become
+        self._initial = self
+        self._wrap: Callable[[HandlerTable], HandlerTable] | None = None
+        self._variants: dict[Behaviour, Spec] = {}  # for those that have become something else
         self.started_hook, self.restarting_hook, self.stopped_hook = cls.overridden_hooks()
 
-    def with_handlers(self, handlers: HandlerTable) -> Spec:
-        """The same with other handlers."""
+    def wrapped(self, wrap: Callable[[HandlerTable], HandlerTable]) -> Spec:
+        """The same with the handlers that `wrap` makes of these, and of each behaviour's."""
         other = copy(self)
-        other.handlers = handlers
+        other._initial = other
+        other._variants = {}
+        other._wrap = wrap
+        other.handlers = wrap(self.handlers)
         return other
+
+    def behaving(self, behaviour: Behaviour | None) -> Spec:
+        """The same with the handlers of `behaviour`. Default: those that a new instance has."""
+        initial = self._initial
+        if behaviour is None:
+            return initial
+        spec = initial._variants.get(behaviour)
+        if spec is None:
+            spec = initial._variants[behaviour] = copy(initial)
+            spec.behaviour = behaviour
+            table = initial.cls.behaviours()[behaviour]
+            spec.handlers = table if initial._wrap is None else initial._wrap(table)
+        return spec
 
     def create(self, cell: Cell) -> Actor:
         """A new instance, which knows its cell before `__init__` runs."""

@@ -54,13 +54,13 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         kin.stop_error = error
         kin.draining = drain and not cell.restart_due  # nothing is restarted for the sake of a drain
         kin.deadline = loop.time() + grace
-        kin.grace = loop.call_at(kin.deadline, cell.out_of_grace)
+        kin.grace = loop.call_at(kin.deadline, out_of_grace, cell)
         cell.make_room()
     elif not kin.stopping and kin.grace is not None:
         kin.draining = kin.draining and drain
         kin.deadline = min(kin.deadline, loop.time() + grace)
         kin.grace.cancel()
-        kin.grace = loop.call_at(kin.deadline, cell.out_of_grace)
+        kin.grace = loop.call_at(kin.deadline, out_of_grace, cell)
     cell.flags |= SIGNALLED
     if kin.draining:
         cell.schedule()
@@ -152,7 +152,8 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
         cell.worker = cell.current = None
         if isinstance(item, Ask):
             item.fail(error)
-    left = [*(kin.control or ()), *cell.leftovers()]
+    stashed = [] if kin.stash is None else [item for item, _ in kin.stash.take(len(kin.stash))]
+    left = [*(kin.control or ()), *stashed, *cell.leftovers()]
     kin.control = None
     for item in left:
         if isinstance(item, Ask):

@@ -68,8 +68,8 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                 elif ask.future is None and not ask.settled:  # as `Ask.answer`, without the call
                     ask.settled = True
                     ask.value = result
-                elif not ask.answer(result):
-                    cell.late(ask, result)
+                elif ask is not cell.current or not ask.answer(result):
+                    _unanswered(cell, ask, result)
             except BaseException as error:
                 if worker.abandoned:
                     return
@@ -155,8 +155,8 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                                 return
                         if result is NO_REPLY:
                             cell.owe(item)
-                        elif not item.answer(result):
-                            cell.late(item, result)
+                        elif item is not cell.current or not item.answer(result):
+                            _unanswered(cell, item, result)
                     else:
                         if kind is Envelope:
                             result = handlers[type(item.message)](actor, item.message)
@@ -231,8 +231,16 @@ def _end_turn(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
         cell.inbox = None
 
 
+def _unanswered(cell: Cell, ask: Ask, result: object) -> None:
+    """A handler returned what answers nothing: too late, or the ask has been handed on or put aside."""
+    if result is not None or cell.current is ask:
+        cell.late(ask, result)
+
+
 def _raised(dispatcher: Dispatcher, worker: Worker, cell: Cell, item: object, error: BaseException) -> None:
     """A handler raised: its supervisor's business, but for what ends the program."""
+    if cell.current is not item:
+        item = None  # it has been handed on or put aside
     if isinstance(error, CancelledError):
         _cancelled(dispatcher, worker, cell, item)
     elif isinstance(error, KeyboardInterrupt | SystemExit | GeneratorExit):
