@@ -22,6 +22,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.events.report import EventFigures
 from benchmarks.kernel.workloads import WORKLOADS, Workload
 from benchmarks.picture import plot
 from benchmarks.report import Figures, Results, markdown, outcome
@@ -38,19 +39,19 @@ _NEEDS = {"Pykka": "pykka", "xoscar": "xoscar"}
 _SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10, "xoscar": 5}  # by how much their workloads are smaller
 _ELSEWHERE = ("telestage", "naive")  # who is measured on further loops
 _SECONDS = 600.0  # for one measurement
-_PARTS = ("workloads", "loops", "prices", "chains", "million")
+_PARTS = ("workloads", "loops", "prices", "chains", "million", "events")
 
 _console = Console(stderr=True)
 
 
-def run(module: str, *arguments: str) -> str:
+def run(module: str, *arguments: str, part: str = "kernel") -> str:
     """What `module`, run as a process of its own, prints last.
 
     Raises:
         RuntimeError: It failed; says with what.
     """
     done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.kernel.{module}", *arguments],
+        [sys.executable, "-m", f"benchmarks.{part}.{module}", *arguments],
         capture_output=True,
         text=True,
         timeout=_SECONDS,
@@ -97,6 +98,22 @@ def prices(rounds: int, scale: float) -> dict[str, dict[str, list[float]]]:
     return found
 
 
+def events(rounds: int) -> EventFigures:
+    """The event monitor beside the straightforward one, in turns."""
+    from benchmarks.events.workloads import CONTESTANTS as MONITORS
+    from benchmarks.events.workloads import HEADLINES
+
+    names = [name for headline in HEADLINES for name in (headline.name, headline.without) if name is not None]
+    found: EventFigures = {}
+    for number in range(1, rounds + 1):
+        for name in names:
+            for contestant in MONITORS:
+                value = float(run("one", contestant, name, part="events"))
+                found.setdefault(name, {}).setdefault(contestant, []).append(value)
+        _console.print(f"events, round {number} of {rounds}", highlight=False)
+    return found
+
+
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Measurements of each.")] = 5,
     scale: Annotated[float, typer.Option(min=0.001, help="Of the workloads' sizes.")] = 1.0,
@@ -127,6 +144,8 @@ def main(
     if "million" in wanted:
         count = str(max(1000, int(1_000_000 * scale)))
         results.million = [json.loads(run("million", count, loop)) for _ in range(max(1, rounds // 2))]
+    if "events" in wanted:
+        results.events = events(rounds)
     results.facts = {
         "python": platform.python_version(),
         "system": platform.system(),

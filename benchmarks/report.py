@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
 
+from benchmarks.events import report as event_report
 from benchmarks.kernel.prices import PRICES
 from benchmarks.kernel.workloads import Workload
 
@@ -56,6 +57,8 @@ class Results:
     chains: dict[str, object] = field(default_factory=dict)
     million: list[dict[str, float]] = field(default_factory=list)
 
+    events: event_report.EventFigures = field(default_factory=dict)
+
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
         return asdict(self)
@@ -76,6 +79,8 @@ def markdown(results: Results, workloads: Sequence[Workload]) -> str:
         lines += ["## Who waits for whom", "", *_chains(results.chains), ""]
     if results.million:
         lines += ["## Very many actors", "", *_million(results.million), ""]
+    if results.events:
+        lines += ["## Event monitors", "", *event_report.lines(results.events), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -85,7 +90,7 @@ def outcome(results: Results, workloads: Sequence[Workload]) -> list[str]:
     if results.million:
         each = median(run["bytes_each"] for run in results.million)
         lines.append(f"{results.million[0]['count']:,.0f} idle actors: {each:,.0f} bytes each")
-    return lines
+    return lines + event_report.outcome(results.events)
 
 
 def ratios(figures: Figures, workload: str, other: str) -> list[float]:

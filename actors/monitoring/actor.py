@@ -167,24 +167,28 @@ class MonitorActor(Actor):
         if len(handlers) == 1:
             return [(handlers[0], await self._call(handlers[0], event, 0))]
         book = self._book
+        registry = self.system.tasks
+        path = self.ref.path
         tasks: list[tuple[Handler, asyncio.Task[_Outcome]]] = []
+        for handler in handlers:
+            if handler.is_async:
+                call = self._call(handler, event, 0)
+                task = registry.spawn(call, type="monitoring", owner=path, operation=event.type)
+                tasks.append((handler, task))
+        running = {task for _, task in tasks}
+        book.tasks |= running
         try:
-            for handler in handlers:
-                if handler.is_async:
-                    call = self._call(handler, event, 0)
-                    task = self.system.tasks.spawn(call, type="monitoring", owner=self.ref.path, operation=event.type)
-                    book.tasks.add(task)
-                    task.add_done_callback(book.tasks.discard)
-                    tasks.append((handler, task))
             plain = [(handler, await self._call(handler, event, 0)) for handler in handlers if not handler.is_async]
-            if tasks:
-                await asyncio.wait([task for _, task in tasks])
+            if running:
+                await asyncio.wait(running)
         except asyncio.CancelledError:
-            for _, task in tasks:
+            for task in running:
                 task.cancel()
-            if tasks:
-                await asyncio.wait([task for _, task in tasks])
+            if running:
+                await asyncio.wait(running)
             raise
+        finally:
+            book.tasks -= running
         return plain + [(handler, asyncio.CancelledError() if t.cancelled() else t.result()) for handler, t in tasks]
 
     async def _again(self, retry: Retry) -> None:
