@@ -9,7 +9,7 @@ PACKAGES := $(patsubst %/py.typed,%,$(wildcard */py.typed))
 TYPED := build/typed/telestage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test conformance bench check clean
+.PHONY: help demo test soak conformance bench check clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: .venv/installed ## Run the demo; ARGS go to `telestage demo`
 
 test: .venv/installed-for-tests ## Run the tests; ARGS go to pytest
 	$(BIN)/python -m pytest $(ARGS)
+
+soak: .venv/installed-for-tests ## Run the actors under 100,000 schedules; ARGS, as in "--schedules 5000 --seed 1 --only order"
+	$(BIN)/python tests/soak $(ARGS)
 
 conformance: .venv/installed-for-tests ## Run Thespian's own suite on our base; ARGS go to pytest
 	$(BIN)/python tests/conformance $(ARGS)

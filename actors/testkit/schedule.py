@@ -31,7 +31,8 @@ Choices = Mapping[tuple[str, int], int]
 """Choices by their kind and their number within it."""
 
 _CALM = (0.0, 0.5, 0.8, 0.95)
-"""How often choice 0 is taken without a look at the others: rare deviations find what constant ones hide."""
+"""How often choice 0 is taken without a look at the others, but in the draws of a test: rare deviations find what
+constant ones hide."""
 
 
 class Schedule:
@@ -95,7 +96,7 @@ class Schedule:
             choice = self._fixed.get(key, 0)
             if choice >= options:  # a choice before it was changed, and with it the question
                 choice = 0
-        elif self._calm and self._rng.random() < self._calm:
+        elif kind != "d" and self._calm and self._rng.random() < self._calm:
             choice = 0
         else:
             choice = int(self._rng.random() * options)

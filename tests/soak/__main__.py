@@ -1,0 +1,98 @@
+"""`make soak`: the properties of the kernel under very many schedules, and the Hypothesis machines for much longer.
+
+It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
+told, and every state machine there. It stops at the first failure, which says how to have it again.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import logging
+import random
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from time import perf_counter
+from types import ModuleType
+
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from telestage.actors.testkit import ScheduleFailed, explore
+
+PROPERTIES = Path(__file__).parents[1] / "property"
+
+Test = Callable[[], Coroutine[object, object, object]]
+
+
+def modules() -> Iterator[ModuleType]:
+    for path in sorted(PROPERTIES.glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+        yield module
+
+
+def scheduled(module: ModuleType) -> list[Test]:
+    return [
+        value
+        for value in vars(module).values()
+        if any(mark.name == "schedules" for mark in getattr(value, "pytestmark", ()))
+        and inspect.iscoroutinefunction(value)
+    ]
+
+
+def machines(module: ModuleType) -> list[type[RuleBasedStateMachine]]:
+    return [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and issubclass(value, RuleBasedStateMachine) and value.__module__ == module.__name__
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser.add_argument("--schedules", type=int, default=100_000, help="in all (default: %(default)s)")
+    drawn = random.SystemRandom().randrange(10**9)
+    parser.add_argument("--seed", type=int, default=drawn, help="of the first schedule (default: drawn at random)")
+    parser.add_argument("--examples", type=int, default=2000, help="of each Hypothesis machine (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
+    asked = parser.parse_args()
+    found = list(modules())
+    logging.getLogger("telestage").setLevel(logging.CRITICAL)  # failures on purpose, by the million
+    tests = [test for module in found for test in scheduled(module) if asked.only in test.__name__]
+    kinds = [machine for module in found for machine in machines(module) if asked.only in machine.__name__]
+    if not tests and not kinds:
+        parser.error(f"nothing has {asked.only!r} in its name")
+    print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
+    began, ran = perf_counter(), 0
+    for number, test in enumerate(tests):
+        count = asked.schedules * (number + 1) // len(tests) - asked.schedules * number // len(tests)
+        try:
+            done = explore(test, count, seed=asked.seed)
+        except ScheduleFailed as failure:
+            print(f"{test.__name__}: {failure}", file=sys.stderr)
+            return 1
+        ran += count
+        print(
+            f"{done.schedules:7} schedules, {done.different} different, {done.choices / count:.0f} choices each, "
+            f"{done.seconds:.1f} s, {count / done.seconds:.0f} a second: {test.__name__}",
+            flush=True,
+        )
+    spent = perf_counter() - began
+    if tests:
+        print(f"{ran} schedules in {spent:.1f} s, {ran / spent:.0f} a second", flush=True)
+    longer = settings(max_examples=asked.examples, stateful_step_count=80, deadline=None)
+    for machine in kinds:
+        began = perf_counter()
+        run_state_machine_as_test(machine, settings=longer)  # type: ignore[no-untyped-call]  # as it comes
+        spent = perf_counter() - began
+        print(f"{asked.examples:7} examples of 80 steps, {spent:.1f} s: {machine.__name__}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
