@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from io import StringIO
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -13,16 +14,28 @@ from telestage.actors.kernel.errors import TelestageError
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
 
-__all__ = ["Deadlock", "what_waits"]
+__all__ = ["Deadlock", "dumps_of", "what_waits"]
 
 
 class Deadlock(TelestageError):
-    """In virtual time nothing is ready and no timer is set. `waits` has a line for each who would wait for ever."""
+    """In virtual time nothing is ready and no timer is set. `waits` has a line for each who would wait for ever.
 
-    def __init__(self, waits: list[str]) -> None:
+    The message has them, and the dump of each actor system.
+    """
+
+    def __init__(self, waits: list[str], dumps: str = "") -> None:
         lines = "".join(f"\n  - {line}" for line in waits) or "\n  - nobody: the loop was run without an end"
-        super().__init__(f"nothing is ready, no timer is set, and these wait:{lines}")
+        super().__init__(f"nothing is ready, no timer is set, and these wait:{lines}\n{dumps}".rstrip())
         self.waits = waits
+
+
+def dumps_of(dispatchers: Iterable[Dispatcher]) -> str:
+    """The dumps of the systems that run."""
+    text = StringIO()
+    for dispatcher in dispatchers:
+        if dispatcher.system.running:
+            dispatcher.system.dump(text)
+    return text.getvalue()
 
 
 def what_waits(loop: asyncio.AbstractEventLoop, dispatchers: Iterable[Dispatcher]) -> list[str]:

@@ -27,7 +27,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack, cast
 
 from telestage.actors.kernel.dispatcher import Dispatcher
-from telestage.actors.testkit.deadlock import Deadlock, what_waits
+from telestage.actors.testkit.deadlock import Deadlock, dumps_of, what_waits
 
 if TYPE_CHECKING:
     from _typeshed import FileDescriptorLike
@@ -222,4 +222,4 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._time_selector.outside -= 1
 
     def _deadlock(self) -> Deadlock:
-        return Deadlock(what_waits(self, self._dispatchers))
+        return Deadlock(what_waits(self, self._dispatchers), dumps_of(self._dispatchers))

@@ -364,6 +364,6 @@ async def test_asks_in_circles_are_refused_and_no_others_so_that_nobody_waits_fo
         paths = [[schedule.choose(4) for _ in range(1 + schedule.choose(4))] for _ in range(6)]
         answers = await asyncio.gather(*(nodes[path[0]].ask(Hop(path[1:]), timeout=60) for path in paths))
         assert asyncio.get_running_loop().time() == 0.0
-        assert all(node.waits_on is None for node in nodes)  # type: ignore[attr-defined]  # looked at from inside
-        if len(paths) == 1 or all(len(path) == 1 for path in paths):
-            assert set(answers) == {0}
+        assert not any(node.waits_for for node in system.tree().children)
+        if all(len(path) == len(set(path)) for path in paths[:1]) and not any(path[1:] for path in paths[1:]):
+            assert set(answers) == {0}, "refused though nobody went in a circle"

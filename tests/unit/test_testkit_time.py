@@ -78,6 +78,7 @@ def test_a_deadlock_is_an_error_that_names_who_waits() -> None:
     assert actor.startswith("actor /slow, handling str, in Slow.wait_for_ever (")
     assert f"in {test_a_deadlock_is_an_error_that_names_who_waits.__name__}.<locals>.main (" in task
     assert mailbox == "actor /halted: 1 messages wait, and it doesn't take them"
+    assert "==== end of the dump of 'telestage' ====" in str(failure.value)
     assert all(f"\n  - {line}" in str(failure.value) for line in failure.value.waits)
 
 
