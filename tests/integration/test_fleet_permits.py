@@ -63,6 +63,35 @@ async def test_no_permit_in_time_is_an_error_and_stops_nobody_else(telegram, new
     assert any("bob" in line and "held by alice" in line for line in warnings)
 
 
+async def test_the_status_of_permits_says_who_holds_them_who_waits_and_for_how_long(telegram, new_fleet, eventually):
+    """R-G6: by kind and for all together."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice, bob, limits=Limits(scraping=1, operations=5))
+    go_on = asyncio.Event()
+    async with fleet:
+        connected = fleet.status().permits.granted
+        holding = asyncio.ensure_future(fleet["alice"].call(lambda client: go_on.wait(), kind="scraping"))
+        await eventually(lambda: fleet["alice"].status.kind == "scraping")
+        waiting = asyncio.ensure_future(fleet["bob"].call(lambda client: client.get_me(), kind="scraping"))
+        await eventually(lambda: fleet.status().permits.kinds["scraping"].waiting == 1)
+        await eventually(lambda: fleet.status().permits.holders[0].held_for > 0.1)
+        permits = fleet.status().permits
+        scraping = permits.kinds["scraping"]
+        assert (scraping.limit, scraping.in_use, scraping.waiting, scraping.granted) == (1, 1, 1, 1)
+        assert (permits.total.limit, permits.total.in_use, permits.total.granted) == (5, 1, connected + 1)
+        (holder,) = permits.holders
+        assert (holder.session, holder.kind) == ("alice", "scraping")
+        assert holder.held_for < 10.0
+        go_on.set()
+        await asyncio.gather(holding, waiting)
+        scraping = fleet.status().permits.kinds["scraping"]
+        assert (scraping.in_use, scraping.waiting, scraping.granted, scraping.returned) == (0, 0, 2, 2)
+        assert fleet.status().permits.holders == []
+        # one of the two waited for as long as the other held
+        assert 0.05 <= scraping.wait_p99 < 10.0
+        assert scraping.wait_p50 <= scraping.wait_p95 <= scraping.wait_p99
+
+
 async def test_permits_are_logged_as_they_are_asked_for_granted_and_returned(telegram, new_fleet, caplog):
     """R-D4: at DEBUG."""
     alice = telegram.add_user("alice")

@@ -131,6 +131,7 @@ class Permits(RuleBasedStateMachine):
 
     @invariant()
     def the_books_balance(self):
+        """R-G1, R-G3, R-G6: granted = returned + in use, after every step."""
         if not hasattr(self, "pool"):
             return
         status = self.pool.status(self.now)

@@ -250,6 +250,27 @@ async def test_a_system_that_ends_first_takes_the_monitor_with_it():
     assert await monitor.stop_monitoring() == 0
 
 
+async def test_the_tasks_of_concurrent_handlers_are_registered_until_they_end():
+    """R-T1, R-T2: as monitoring, with their monitor and the type of their event."""
+    async with ActorSystem() as system:
+        monitor = EventMonitor("m", system=system)
+        hangs = [Hang(), Hang()]
+        for hang in hangs:
+            monitor.register_handler("a", hang)
+        await monitor.start_monitoring()
+        await monitor.queue_event(EVENT)
+        for hang in hangs:
+            await hang.begun.wait()
+        tasks = system.tasks.details(type="monitoring", owner="/m")
+        assert [task.operation for task in tasks] == ["a", "a"]
+        assert system.tasks.count(type="queue_processor", owner="/m") == 1
+        for hang in hangs:
+            hang.go_on.set()
+        assert await monitor.idle(5.0)
+        assert system.tasks.count(owner="/m") == 0
+        await monitor.stop_monitoring()
+
+
 async def test_the_heartbeat_beats_and_reports_what_changes(caplog):
     """R-E6."""
     caplog.set_level(logging.INFO, logger="telestage.monitor")

@@ -424,8 +424,33 @@ async def test_no_edge_is_left_behind(system: ActorSystem) -> None:
         assert not waited_for(ref)
 
 
+async def test_a_million_asks_leave_no_edge_behind(system: ActorSystem) -> None:
+    """R-D2: legal ones, of an idle actor and of one that has to wait for its own."""
+    end = system.spawn(Server)
+
+    class Middle(Server):
+        @handles(str)
+        async def pass_on(self, _: str) -> object:
+            return await self.ask(end, Get())
+
+    class Busy(Server):
+        @handles(int)
+        async def ask_a_lot(self, count: int) -> None:
+            message = Get()
+            for _ in range(count // 10):
+                await self.ask(middle, "pass on")
+                for _ in range(8):
+                    await self.ask(end, message)
+
+    middle, busy = system.spawn(Middle), system.spawn(Busy)
+    await busy.ask(1_000_000, timeout=50)
+    for ref in (end, middle, busy):
+        assert isinstance(ref, Cell)  # looked at from inside on purpose
+        assert not waited_for(ref)
+
+
 async def test_asks_go_up_only_where_ranks_say_so(system: ActorSystem) -> None:
-    """R-D1."""
+    """R-D1: one that goes down or sideways is refused with the names of both."""
 
     class Manager(Server):
         ask_rank = 0
@@ -441,8 +466,10 @@ async def test_asks_go_up_only_where_ranks_say_so(system: ActorSystem) -> None:
     assert await monitor.ask(Relay(session, manager)) == "end"
     assert await monitor.ask(Relay(manager)) == "end"
     for asker, target in [(manager, session), (manager, monitor), (session, monitor), (session, other)]:
-        with pytest.raises(AskDirection):
+        with pytest.raises(AskDirection) as refused:
             await asker.ask(Relay(target))
+        assert (refused.value.asker, refused.value.target) == (asker.path, target.path)
+        assert f"{asker.path} may ask upwards only, and {target.path} isn't above it" in str(refused.value)
     assert await manager.ask(Relay(anywhere)) == "end"
     assert await anywhere.ask(Relay(monitor)) == "end"
 
