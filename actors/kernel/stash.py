@@ -3,6 +3,7 @@
 Invariants:
 - They come back ahead of all mail of their priority, in the order in which they were put aside; none is refused for the
   mailbox's bound, which newcomers then feel.
+- What the runtime tells by itself (`Notice`) is never refused for the bound of the stash.
 - A restart puts all of them back before its first message. A stop settles them: asks fail, messages are dead letters.
 - An ask in here is still waited for: it can run out of time or be cancelled, and then it is gone.
 """
@@ -17,6 +18,7 @@ from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.errors import StashFull
 from telestage.actors.kernel.forwarding import take_current, wait_on
+from telestage.actors.kernel.steps import Notice
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -65,7 +67,7 @@ def put_aside(cell: Cell, capacity: int) -> None:
     stash = kin.stash
     if stash is None:
         stash = kin.stash = Stash()
-    if len(stash) >= capacity:
+    if len(stash) >= capacity and not isinstance(bare(cell.current), Notice):  # the runtime tells it once only
         raise StashFull(cell.path, capacity, bare(cell.current))
     item = take_current(cell, "stash")
     if isinstance(item, Ask):

@@ -120,6 +120,56 @@ async def test_a_full_mailbox_loses_neither_terminated_nor_child_failed(system: 
     assert log[2:] == [0, 1, 2, 3]
 
 
+class PutsAside(Recorder):
+    """Handles nothing of what it is told until it is told to begin."""
+
+    stash_capacity = 2
+    begun = False
+
+    @handles(str, Terminated)
+    def wait_for_it(self, message: object) -> object:
+        if not self.begun:
+            return self.stash()
+        return self.log.append("ended" if isinstance(message, Terminated) else message)
+
+    @handles(int)
+    def begin(self, message: int) -> None:
+        self.begun = True
+        self.unstash_all()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_terminated_put_aside_is_not_lost(system: ActorSystem, restarted: bool) -> None:
+    """A stash that forgets what it holds, or that a notice came by another way, and nobody learns of the death.
+
+    Known of stashes that keep the envelope but not the watch (akka #3733, #29101), or end too early (pekko #669).
+    """
+    log: list[object] = []
+    ref = system.spawn(PutsAside, log, capacity=2)
+    others = [system.spawn(Recorder, []) for _ in range(3)]
+    for other in others:
+        await ref.ask(Watch(other))
+    for word in "ab":  # the stash is full of these
+        ref.tell(word)
+    while ref.waiting:
+        await asyncio.sleep(0)
+    for other in others:
+        other.stop()
+        assert await other.stopped(5)
+    if restarted:
+        ref.tell(Fail())
+        with pytest.raises(ValueError, match="fail"):
+            await ref.ask(Fail())
+    assert not log
+    ref.tell(1)
+    ref.tell("c")  # full, with what is aside or without
+    async with asyncio.timeout(5):
+        while len(log) < 6:
+            await asyncio.sleep(0)
+    assert log == ["a", "b", "ended", "ended", "ended", "c"]
+    assert not system.dead_letters
+
+
 async def test_a_full_mailbox_takes_a_stop_and_a_kill(system: ActorSystem) -> None:
     """A stop that travels as a message is refused, or waits for ever, where the mailbox is full.
 
