@@ -67,7 +67,8 @@ class Actor(thespian.actors.Actor):
     _table: ClassVar[HandlerTable]
     _behaviours: ClassVar[Mapping[Behaviour, HandlerTable]]
     _hooks: ClassVar[tuple[bool, bool, bool]]
-    _spec: ClassVar[Spec]
+    plain_spec: ClassVar[Spec]
+    """What is needed to make one without options."""
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
@@ -77,7 +78,7 @@ class Actor(thespian.actors.Actor):
             cls.restarting is not Actor.restarting,
             cls.stopped is not Actor.stopped,
         )
-        cls._spec = Spec(cls)
+        cls.plain_spec = Spec(cls)
 
     @classmethod
     def handler_table(cls) -> HandlerTable:
@@ -93,11 +94,6 @@ class Actor(thespian.actors.Actor):
     def overridden_hooks(cls) -> tuple[bool, bool, bool]:
         """Whether `started`, `restarting` and `stopped` are the class's own: one that isn't costs no turn."""
         return cls._hooks
-
-    @classmethod
-    def plain_spec(cls) -> Spec:
-        """What is needed to make one without options."""
-        return cls._spec
 
     # -- hooks --------------------------------------------------------------------------------------
 
@@ -162,7 +158,7 @@ class Actor(thespian.actors.Actor):
     ) -> Ref:
         """Makes a child. See `ActorSystem.spawn`."""
         if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
-            spec = cls._spec
+            spec = cls.plain_spec
         else:
             spec = Spec(cls, capacity, supervision, kind, redeliver)
         return spawn(self._cell, spec, (args, kwargs) if args or kwargs else None, name)

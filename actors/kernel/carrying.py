@@ -82,7 +82,7 @@ class Carrier:
     def spec(self, plain: Spec) -> Spec:
         """The same, with the handlers run as this module says."""
         cls = plain.cls
-        if plain is not cls.plain_spec():
+        if plain is not cls.plain_spec:
             return plain.wrapped(self.table)
         spec = self._specs.get(cls)
         if spec is None:
@@ -169,11 +169,11 @@ class ObservedCell(Cell):
 
     __slots__ = ()
 
-    def __init__(
+    def set_up(
         self, dispatcher: Dispatcher, spec: Spec, parent: Cell | None, label: str | None, arguments: Arguments | None
     ) -> None:
         assert dispatcher.carrier is not None
-        super().__init__(dispatcher, dispatcher.carrier.spec(spec), parent, label, arguments)
+        super().set_up(dispatcher, dispatcher.carrier.spec(spec), parent, label, arguments)
 
 
 class CarryingCell(ObservedCell):

@@ -1,16 +1,41 @@
-"""Which Task an event loop takes for the one that runs now."""
+"""Which Task an event loop takes for the one that runs now.
+
+asyncio documents `_enter_task` and `_leave_task` for extending it. Up to 3.13 they work on a dict by loop, which is
+four times as quick to use as they are, and as `current_task` is in 3.11: on the path of an ask that is 0.2 us.
+Where there is no such dict, the documented way does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import asyncio.tasks
-import sys
-from collections.abc import Callable
+from asyncio.tasks import _enter_task, _leave_task
 
-__all__ = ["current_task"]
+__all__ = ["ByHooks", "current_task", "running"]
 
-current_task: Callable[[asyncio.AbstractEventLoop], asyncio.Task[object] | None]
-if sys.version_info >= (3, 12):
-    current_task = asyncio.current_task
-else:  # Python code around a look into a dict, and four times as slow as that; C from 3.12 on
-    current_task = vars(asyncio.tasks)["_current_tasks"].get
+
+class ByHooks(dict[asyncio.AbstractEventLoop, "asyncio.Task[object]"]):
+    """The same as that dict, by the documented hooks."""
+
+    def get(  # type: ignore[override]  # as much of it as is used
+        self, loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Task[object] | None:
+        """The current Task."""
+        return asyncio.current_task(loop)
+
+    def __setitem__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[object]) -> None:
+        previous = asyncio.current_task(loop)
+        if previous is not None:
+            _leave_task(loop, previous)
+        _enter_task(loop, task)
+
+    def __delitem__(self, loop: asyncio.AbstractEventLoop) -> None:
+        previous = asyncio.current_task(loop)
+        if previous is not None:
+            _leave_task(loop, previous)
+
+
+running: dict[asyncio.AbstractEventLoop, asyncio.Task[object]] = vars(asyncio.tasks).get("_current_tasks", ByHooks())
+"""The current Task by loop. To be set only for as long as a coroutine of that Task is stepped."""
+
+current_task = running.get

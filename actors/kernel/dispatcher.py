@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.current import running
 from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.errors import ActorKilled
 from telestage.actors.kernel.flags import SIGNALLED
@@ -112,18 +113,17 @@ class Dispatcher:
             return False
         cell.inbox = []  # no longer idle
         loop = self.loop
-        if asking is not None:
-            _leave_task(loop, asking)
-        _enter_task(loop, task)
+        running[loop] = task
         try:
             yielded = worker.run(worker.step, ask)
         except BaseException as error:
             self.broke(worker, error)
             raise
         finally:
-            _leave_task(loop, task)
             if asking is not None:
-                _enter_task(loop, asking)
+                running[loop] = asking
+            else:
+                del running[loop]
         if yielded is AT_REST:
             idle.append(worker)
         else:

@@ -75,18 +75,20 @@ class Children:
         """Lets a child go. One that was never taken in, too."""
         if cell.label is not None and self._names.get(cell.label) is cell:
             del self._names[cell.label]
-        elder, younger = cell.elder, cell.younger
+        elder = cell.elder
+        younger = cell.younger
         if elder is not None:
             elder.younger = younger
+            cell.elder = None
         elif self._eldest is cell:
             self._eldest = younger
         else:
             return
         if younger is not None:
             younger.elder = elder
+            cell.younger = None
         else:
             self._youngest = elder
-        cell.elder = cell.younger = None
 
 
 class Family:

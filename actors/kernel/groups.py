@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.errors import ActorRestarted, ActorStopped
+from telestage.actors.kernel.interrupting import interrupt
 from telestage.actors.kernel.redelivery import give_again
 from telestage.actors.kernel.steps import RETIRE, REVIVE
 from telestage.actors.kernel.stopping import settle, stop
@@ -173,5 +174,5 @@ class Group:
             kin.overdue = restarted  # its handler may be at work, down the stack
         elif worker.task is not current_task(cell.dispatcher.loop):  # else it is the one that has just failed
             give_again(cell, cell.current)
-            cell.interrupt(restarted)
+            interrupt(cell, restarted)
         cell.order(RETIRE)

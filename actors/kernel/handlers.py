@@ -8,6 +8,7 @@ comes before that, while its actor has become it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import iscoroutinefunction
 from typing import TypeVar
 
 __all__ = ["Behaviour", "Handler", "HandlerTable", "handles"]
@@ -90,12 +91,14 @@ class HandlerTable(dict[type, Handler]):
         otherwise: What handles the rest: a function, or the table of handlers common to all behaviours.
     """
 
-    __slots__ = ("_declared", "_otherwise")
+    __slots__ = ("_declared", "_otherwise", "coroutines")
 
     def __init__(self, declared: Mapping[type, Handler], otherwise: Handler | HandlerTable) -> None:
         super().__init__(declared)
         self._declared = dict(declared)  # resolved over these alone: what was met before must not matter
         self._otherwise = otherwise
+        self.coroutines = {cls for cls, handler in declared.items() if iscoroutinefunction(handler)}
+        """The types whose handlers are `async def`: what they return needn't be looked at."""
         if isinstance(otherwise, HandlerTable):
             for cls in otherwise._declared:
                 self[cls]  # so that `in` knows what is handled
@@ -106,6 +109,8 @@ class HandlerTable(dict[type, Handler]):
         if handler is None:
             handler = otherwise[cls] if isinstance(otherwise, HandlerTable) else otherwise
         self[cls] = handler
+        if iscoroutinefunction(handler):
+            self.coroutines.add(cls)
         return handler
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from types import CoroutineType
+from types import GeneratorType
 from typing import NamedTuple
 
 import msgspec
@@ -123,7 +123,7 @@ def state_of(cell: Cell) -> ActorState:
 
 
 def _steps(coroutine: object) -> bool:
-    return isinstance(coroutine, CoroutineType) and coroutine.cr_running
+    return isinstance(coroutine, GeneratorType) and coroutine.gi_running
 
 
 def age_of(cell: Cell) -> float | None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.cell import Arguments, Cell
 from telestage.actors.kernel.errors import ActorStopped, NameTaken
+from telestage.actors.kernel.flags import CLOSED
 from telestage.actors.kernel.stopping import finish, stop
 
 if TYPE_CHECKING:
@@ -23,16 +24,18 @@ def spawn(parent: Cell, spec: Spec, arguments: Arguments | None, name: str | Non
         ValueError: The name is empty, or has a `/` or starts with a `$`.
         Exception: Whatever `__init__` raised; nothing was spawned.
     """
-    if parent.closed:
+    if parent.flags & CLOSED:
         raise ActorStopped(parent.path)
-    children = parent.kin.children
+    children = (parent.family or parent.kin).children
     if name is not None:
         if not name or "/" in name or name.startswith("$"):
             raise ValueError(f"an actor's name must not be empty, contain '/' or start with '$': {name!r}")
         if taken := children.named(name):
             raise NameTaken(taken.path)
     dispatcher = parent.dispatcher
-    cell = dispatcher.cell_class(dispatcher, spec, parent, name, arguments)
+    cell_class = dispatcher.cell_class
+    cell = cell_class.__new__(cell_class)
+    cell.set_up(dispatcher, spec, parent, name, arguments)
     try:
         cell.actor = spec.create(cell)
     except BaseException:

@@ -17,13 +17,14 @@ from telestage.actors.kernel.envelope import bare, sender_of
 from telestage.actors.kernel.errors import ActorStopped
 from telestage.actors.kernel.flags import CLOSED, FINAL, SIGNALLED
 from telestage.actors.kernel.hooks import bounded
+from telestage.actors.kernel.interrupting import interrupt
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.steps import STOP, Notice
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
 
-__all__ = ["Terminated", "end", "finish", "out_of_grace", "settle", "stop", "stop_children"]
+__all__ = ["Terminated", "end", "finish", "out_of_grace", "settle", "stop", "stop_children", "vanish"]
 
 _log = logging.getLogger("telestage.supervision")
 
@@ -41,8 +42,10 @@ class Terminated(Notice, frozen=True):
 
 def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: float = 5.0) -> None:
     """`Ref.stop`; asks that wait or come later fail with `error` instead of `ActorStopped`."""
-    if cell.inbox is None and cell.family is None and not cell.flags and not cell.spec.stopped_hook:
-        _vanish(cell, error)
+    if cell.idle_alone:
+        vanish(cell)
+        if error is not None:
+            cell.kin.stop_error = error
         return
     if cell.final:
         return
@@ -70,17 +73,17 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         out_of_grace(cell)
 
 
-def _vanish(cell: Cell, error: Exception | None) -> None:
+def vanish(cell: Cell) -> None:
     """The stop of an actor that has nothing to do, nobody below it and no hook: done at once, without a turn."""
+    if cell.dispatcher.life is not None:
+        cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.flags = FINAL | CLOSED | SIGNALLED
     cell.limit = 0
     cell.inbox = _NO_MAIL
     cell.actor = None
-    if error is not None:
-        cell.kin.stop_error = error
     parent = cell.parent
-    if parent is not None:
-        parent.kin.children.remove(cell)
+    if parent is not None and parent.family is not None:
+        parent.family.children.remove(cell)
 
 
 def out_of_grace(cell: Cell) -> None:
@@ -93,7 +96,7 @@ def out_of_grace(cell: Cell) -> None:
         cell.order(STOP)
     error = ActorStopped(cell.path)
     if cell.worker is not None:
-        cell.interrupt(error)
+        interrupt(cell, error)
     else:
         kin.overdue = error
 

@@ -19,11 +19,12 @@ from typing import Any, Self
 
 from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.carrying import Carrier
-from telestage.actors.kernel.cell import PATIENCE, Cell
+from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.deadletters import DeadLetters
 from telestage.actors.kernel.dump import Dump, Writable, write
 from telestage.actors.kernel.dumpsignal import SignalDump
 from telestage.actors.kernel.instruments import Hooks, Instrument
+from telestage.actors.kernel.interrupting import PATIENCE
 from telestage.actors.kernel.looking import ActorNode, every_cell, tree_of
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.scheduling import Scheduling, dispatcher_for
@@ -242,7 +243,7 @@ class ActorSystem:
         if self._root is None:
             raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
         if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
-            spec = cls.plain_spec()
+            spec = cls.plain_spec
         else:
             spec = Spec(cls, capacity, supervision, kind, redeliver)
         return spawn(self._root, spec, (args, kwargs) if args or kwargs else None, name)

@@ -19,10 +19,11 @@ import asyncio
 import logging
 import types
 from asyncio import CancelledError
-from collections.abc import Coroutine, Generator
-from typing import TYPE_CHECKING
+from collections.abc import Generator
+from typing import TYPE_CHECKING, cast
 
 from telestage.actors.kernel.envelope import bare
+from telestage.actors.kernel.interrupting import suspends
 from telestage.actors.kernel.working import AT_REST, work
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ class Worker:
     """One coroutine of the dispatcher with its Task. In at most one cell at a time."""
 
     __slots__ = (
-        "_deadline",
         "_first",
         "_park",
         "_started",
@@ -49,6 +49,7 @@ class Worker:
         "cell",
         "context",
         "coroutine",
+        "deadline",
         "detached",
         "dispatcher",
         "interrupted",
@@ -70,10 +71,10 @@ class Worker:
         self._first: object = _NOTHING
         self._park: asyncio.Future[None] | None = None
         self._started = False
-        self._deadline: asyncio.TimerHandle | None = None
+        self.deadline: asyncio.TimerHandle | None = None
         self.context = dispatcher.context.copy()
-        self.coroutine: Coroutine[object, Ask | None, None] = work(dispatcher, self)
-        self.coroutine.send(None)  # to its first park
+        self.coroutine = cast("Generator[object, Ask | None, None]", work(dispatcher, self))
+        next(self.coroutine)  # to its first rest
         self.run = self.context.run
         self.step = self.coroutine.send
         self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
@@ -85,17 +86,16 @@ class Worker:
         self.since = self.dispatcher.loop.time()
         cell.worker = self
         if cell.flags:
-            cell.suspends()
+            suspends(cell)
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
 
-    def interrupt(self, reason: Exception | None, patience: float, cell: Cell) -> None:
-        """Cancels the suspended handler; what still runs after `patience` seconds is abandoned."""
+    def interrupt(self, reason: Exception | None) -> None:
+        """Cancels the suspended handler. `deadline`, set by who calls this, is when it is abandoned."""
         self.interrupted = True
         self.interruption = reason
         if self._started:
             self.task.cancel()
-        self._deadline = self.dispatcher.loop.call_later(patience, cell.abandon, self)
 
     def abandon(self) -> None:
         """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes."""
@@ -121,8 +121,8 @@ class Worker:
         try:
             await self._drive()
         finally:
-            if self._deadline is not None:
-                self._deadline.cancel()
+            if self.deadline is not None:
+                self.deadline.cancel()
             dispatcher.dismiss(self)
 
     @types.coroutine

@@ -38,18 +38,18 @@ TURN = 512
 
 
 @types.coroutine
-def _park() -> Generator[object, Ask | None, Ask | None]:
-    """Suspends a worker until there is work: an ask of an idle cell, to be run at once, or None for the run queue."""
-    return (yield AT_REST)
+def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
+    """The life of a worker's coroutine: waits for work, does it, waits again.
 
-
-async def work(dispatcher: Dispatcher, worker: Worker) -> None:
-    """The life of a worker's coroutine: waits for work, does it, waits again."""
+    A generator, because it then waits by a mere `yield`: what is sent is an ask of an idle cell, to be run at once, or
+    None for the run queue. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets it
+    `yield from` coroutines, which mypy doesn't know.
+    """
     ready = dispatcher.ready
     throughput = dispatcher.throughput
     clock = perf_counter_ns
     while True:
-        ask = await _park()
+        ask = yield AT_REST
         result: Any
         if ask is not None:
             cell = worker.cell = ask.target
@@ -60,7 +60,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                 message = ask.message
                 result = cell.spec.handlers[type(message)](cell.actor, message)
                 if type(result) is CoroutineType:
-                    result = await result
+                    result = yield from result  # type: ignore[misc]
                     if worker.abandoned:
                         return
                 if result is NO_REPLY:
@@ -101,7 +101,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
             mail: Any = None  # what is taken in this turn
             if cell.flags:
                 if cell.family is not None and cell.family.orders:
-                    await attend(cell, worker)
+                    yield from attend(cell, worker).__await__()
                     if worker.abandoned:
                         return
                 mail = () if worker.interrupted else cell.select()
@@ -116,10 +116,11 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                     if rest is None:
                         batch = cell.inbox
                         assert batch is not None
-                        cell.inbox = []
-                        mail = batch
                         done = len(batch)
-                        if done > 1:
+                        if done == 1:  # the list is kept for what comes meanwhile
+                            mail = (batch.pop(),)
+                        else:
+                            cell.inbox = []
                             cell.rest = mail = rest = iter(batch)
                             if not cell.flags:  # else it is closed, and the limit 0
                                 cell.limit = cell.spec.limit - done
@@ -131,18 +132,16 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
             handlers = cell.spec.handlers
             actor = cell.actor
             item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
-            plain: Any = None  # the class of the last bare message: most are alike, and need no second look-up
+            plain: Any = None  # the class of the last bare message whose handler is `async`: most are alike
             handler: Any = None
             for item in mail:
                 cell.current = item
                 kind = type(item)
                 try:
                     if kind is plain:
-                        result = handler(actor, item)
-                        if type(result) is CoroutineType:
-                            await result
-                            if worker.abandoned:
-                                return
+                        yield from handler(actor, item)
+                        if worker.abandoned:
+                            return
                     elif kind is Ask:
                         if item.settled:
                             cell.dropped_ask()
@@ -150,7 +149,7 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                         item.begun = True
                         result = handlers[type(item.message)](actor, item.message)
                         if type(result) is CoroutineType:
-                            result = await result
+                            result = yield from result  # type: ignore[misc]
                             if worker.abandoned:
                                 return
                         if result is NO_REPLY:
@@ -161,11 +160,13 @@ async def work(dispatcher: Dispatcher, worker: Worker) -> None:
                         if kind is Envelope:
                             result = handlers[type(item.message)](actor, item.message)
                         else:
-                            plain = kind
-                            handler = handlers[kind]
-                            result = handler(actor, item)
+                            found = handlers[kind]
+                            if done != 1 and kind in handlers.coroutines:
+                                plain = kind
+                                handler = found
+                            result = found(actor, item)
                         if type(result) is CoroutineType:
-                            await result
+                            yield from result  # type: ignore[misc]
                             if worker.abandoned:
                                 return
                 except BaseException as error:

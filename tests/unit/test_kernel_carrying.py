@@ -285,7 +285,7 @@ async def test_a_system_that_carries_nothing_uses_the_plain_cell_and_the_classes
     async with ActorSystem() as system:
         ref = system.spawn(Witness)
         assert type(ref) is Cell
-        assert ref.spec is Witness.plain_spec()
+        assert ref.spec is Witness.plain_spec
         assert ref.spec.handlers is Witness.handler_table()
         ref.tell(1)
         assert ref.inbox == [1]

@@ -18,8 +18,8 @@ from telestage.actors.kernel import (
     NameTaken,
     Ref,
     Supervision,
-    cell,
     handles,
+    interrupting,
 )
 
 AT_ONCE = Supervision(backoff=Backoff(first=0), intensity=1000)
@@ -84,7 +84,7 @@ async def system() -> AsyncIterator[ActorSystem]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that resists is left behind after 50 ms instead of 4 s."""
-    monkeypatch.setattr(cell, "PATIENCE", 0.05)
+    monkeypatch.setattr(interrupting, "PATIENCE", 0.05)
 
 
 async def waiting(ref: Ref) -> Wait:
@@ -607,3 +607,34 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_program_cleanly(suspends: bo
 
 
 _owner: asyncio.Task[None] | None = None
+
+
+async def test_an_idle_actor_without_hooks_has_stopped_when_stop_returns(system: ActorSystem) -> None:
+    """Nothing is left to do for it, so no turn is waited for: the name is free, and later messages are dead letters."""
+
+    class Plain(Actor):
+        pass
+
+    ref = system.spawn(Plain, name="plain")
+    ref.stop()
+    assert not ref.alive
+    assert await ref.stopped(0)
+    assert system.find("/plain") is None
+    other = system.spawn(Plain, name="plain")
+    ref.tell("late")
+    assert [letter.message for letter in system.dead_letters.recent] == ["late"]
+    with pytest.raises(ActorStopped):
+        await ref.ask("late")
+    ref.stop()
+    assert system.find("/plain") is other
+
+
+async def test_an_actor_may_stop_itself_as_it_is_made(system: ActorSystem) -> None:
+    class Reluctant(Actor):
+        def __init__(self) -> None:
+            self.stop()
+
+    ref = system.spawn(Reluctant)
+    assert not ref.alive
+    assert await ref.stopped(5)
+    assert not system.statistics()

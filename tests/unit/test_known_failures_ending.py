@@ -16,8 +16,8 @@ from telestage.actors.kernel import (
     Backoff,
     Ref,
     Supervision,
-    cell,
     handles,
+    interrupting,
 )
 
 AT_ONCE = Supervision(backoff=Backoff(first=0), intensity=1000)
@@ -94,7 +94,7 @@ async def system() -> AsyncIterator[ActorSystem]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that resists is left behind after 50 ms instead of 4 s."""
-    monkeypatch.setattr(cell, "PATIENCE", 0.05)
+    monkeypatch.setattr(interrupting, "PATIENCE", 0.05)
 
 
 @pytest_asyncio.fixture
