@@ -11,8 +11,8 @@ class Carried(msgspec.Struct, frozen=True, gc=False):
     """What goes through a mailbox in the place of `message`, in a system that carries something (see `carrying`)."""
 
     message: object
-    values: tuple[object, ...] | None
-    """Of the context variables that are carried; None if none of them was set."""
+    values: tuple[object, ...]
+    """Of the context variables that are carried."""
     notes: tuple[object, ...]
     """Of each instrument that has a word to say at the departure."""
 

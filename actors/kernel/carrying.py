@@ -46,7 +46,11 @@ class Carrier:
     def __init__(self, variables: Sequence[ContextVar[Any]], hooks: Hooks) -> None:
         self._variables = tuple(variables)
         self._hooks = hooks
-        self._instruments = tuple(hooks.per_message)
+        self._departs = [each.departs for each in hooks.per_message] if hooks.departures else []
+        self._begins = [each.begins for each in hooks.per_message]
+        self._ends = [each.ends for each in hooks.per_message]
+        self.observes = bool(self._begins)
+        self._no_notes = tuple(None for _ in self._begins)
         self._tables: dict[int, ObservedTable] = {}  # by the identity of the class's own, which each holds
         self._specs: dict[type[Actor], Spec] = {}  # of those that are made without options
         # The variables set by whoever starts the system aren't set for all of its messages.
@@ -58,19 +62,19 @@ class Carrier:
     @property
     def cell_class(self) -> type[Cell]:
         """What an actor of this system lives in."""
-        if self._variables or self._hooks.departures:
+        if self._variables or self._departs:
             return CarryingCell
-        return ObservedCell if self._instruments else Cell
+        return ObservedCell if self.observes else Cell
 
     def pack(self, message: object, target: Cell) -> object:
         """The message with what travels with it."""
-        if type(message) is Carried or isinstance(message, Notice):
+        if type(message) is Carried:
             return message
-        values: tuple[object, ...] | None = tuple([variable.get(_UNSET) for variable in self._variables])
-        if all(value is _UNSET for value in values or ()):
-            values = None
+        values = tuple([variable.get(_UNSET) for variable in self._variables]) if self._variables else ()
+        if not self._departs:
+            return Carried(message, values, self._no_notes)
         call = self._hooks.call
-        return Carried(message, values, tuple([call(each.departs, message, target) for each in self._instruments]))
+        return Carried(message, values, tuple([call(departs, message, target) for departs in self._departs]))
 
     def table(self, plain: HandlerTable) -> ObservedTable:
         """The handlers of a class, each to be run as this module says."""
@@ -89,56 +93,73 @@ class Carrier:
             spec = self._specs[cls] = plain.wrapped(self.table)
         return spec
 
-    def handle(self, handler: Handler, actor: Any, message: object, carried: Carried | None) -> object:
-        """Has one message handled in a context of its own."""
-        context = self.context.copy()
-        run = context.run
-        if carried is not None and carried.values is not None:
-            run(self._set, carried.values)
-        if not self._instruments:
-            result = run(handler, actor, message)
-            return _steps(context, result) if type(result) is CoroutineType else result
+    def run(self, handlers: HandlerTable, actor: Any, message: object, carried: Carried | None) -> object:
+        """Runs the handler as far as it gets without waiting; called in the message's context."""
+        if carried is not None and carried.values:
+            for variable, value in zip(self._variables, carried.values, strict=True):
+                if value is not _UNSET:
+                    variable.set(value)
+        result = handlers[type(message)](actor, message)
+        if type(result) is not CoroutineType:
+            return result
+        try:
+            return Suspended(result, result.send(None))
+        except StopIteration as stop:
+            return stop.value
+
+    def run_observed(self, handlers: HandlerTable, actor: Any, message: object, carried: Carried | None) -> object:
+        """The same, and the instruments are told."""
+        call = self._hooks.call
         cell = actor._cell
         handling = Handling(cell, cell.spec.cls, message, type(cell.current) is Ask)
-        begun = run(self._begin, handling, None if carried is None else carried.notes)
+        notes = self._no_notes if carried is None else carried.notes
+        begun = [call(begins, handling, note) for begins, note in zip(self._begins, notes, strict=True)]
         try:
-            result = run(handler, actor, message)
+            result = self.run(handlers, actor, message, carried)
         except BaseException as error:
-            run(self._end, handling, begun, error)
+            self._end(handling, begun, error)
             raise
-        if type(result) is CoroutineType:
-            return self._observed(context, result, handling, begun)
-        run(self._end, handling, begun, None)
+        if type(result) is Suspended:
+            result.handling, result.begun = handling, begun
+        else:
+            self._end(handling, begun, None)
         return result
 
-    async def _observed(self, context: Context, coroutine: Any, handling: Handling, begun: list[object]) -> object:
+    async def go_on(self, context: Context, suspended: Suspended) -> object:
+        """The rest of a handler that waits."""
+        handling, begun = suspended.handling, suspended.begun
+        if handling is None:
+            return await _stepped(context, suspended.coroutine, suspended.yielded)
         try:
-            result = await _stepped(context, coroutine)
+            result = await _stepped(context, suspended.coroutine, suspended.yielded)
         except BaseException as error:
             context.run(self._end, handling, begun, error)
             raise
         context.run(self._end, handling, begun, None)
         return result
 
-    def _set(self, values: tuple[object, ...]) -> None:
-        for variable, value in zip(self._variables, values, strict=True):
-            if value is not _UNSET:
-                variable.set(value)
-
-    def _begin(self, handling: Handling, notes: tuple[object, ...] | None) -> list[object]:
-        call = self._hooks.call
-        if notes is None:
-            return [call(each.begins, handling, None) for each in self._instruments]
-        return [call(each.begins, handling, note) for each, note in zip(self._instruments, notes, strict=True)]
-
     def _end(self, handling: Handling, begun: list[object], error: BaseException | None) -> None:
-        call = self._hooks.call
-        for each, state in zip(reversed(self._instruments), reversed(begun), strict=True):
-            call(each.ends, handling, state, error)
+        for ends, state in zip(reversed(self._ends), reversed(begun), strict=True):
+            self._hooks.call(ends, handling, state, error)
+
+
+class Suspended:
+    """A handler that waits: its coroutine and what that has yielded; and what instruments know of it."""
+
+    __slots__ = ("begun", "coroutine", "handling", "yielded")
+
+    def __init__(self, coroutine: Any, yielded: object) -> None:
+        self.coroutine = coroutine
+        self.yielded = yielded
+        self.handling: Handling | None = None
+        self.begun: list[object] = []
 
 
 class ObservedTable(HandlerTable):
-    """The handlers of one class, run by the carrier of one system."""
+    """The handlers of one class, each run in a context of the message's own.
+
+    What isn't done without waiting is returned as a coroutine: a handler that doesn't wait costs none but its own.
+    """
 
     __slots__ = ("carrier", "plain")
 
@@ -151,14 +172,19 @@ class ObservedTable(HandlerTable):
         return cls in self.plain
 
     def __missing__(self, cls: type) -> Handler:
-        handle, plain = self.carrier.handle, self.plain
+        plain, carrier = self.plain, self.carrier
+        new_context, go_on = carrier.context.copy, carrier.go_on
+        run = carrier.run_observed if carrier.observes else carrier.run
 
         def handle_carried(actor: object, carried: Any) -> object:
-            message = carried.message
-            return handle(plain[type(message)], actor, message, carried)
+            context = new_context()
+            result = context.run(run, plain, actor, carried.message, carried)
+            return go_on(context, result) if type(result) is Suspended else result
 
         def handle_bare(actor: object, message: object) -> object:
-            return handle(plain[cls], actor, message, None)
+            context = new_context()
+            result = context.run(run, plain, actor, message, None)
+            return go_on(context, result) if type(result) is Suspended else result
 
         handler = self[cls] = handle_carried if cls is Carried else handle_bare
         return handler
@@ -184,10 +210,10 @@ class CarryingCell(ObservedCell):
     def tell(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self, message: object, priority: int = 0, sender: Ref | None = None
     ) -> None:
-        super().tell(self.packed(message), priority, sender)
+        Cell.tell(self, self.packed(message), priority, sender)
 
     def signal(self, message: object, *, sender: Ref | None = None) -> None:
-        super().signal(self.packed(message), sender=sender)
+        super().signal(message if isinstance(message, Notice) else self.packed(message), sender=sender)
 
     async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
@@ -216,17 +242,15 @@ class CarryingCell(ObservedCell):
         return carrier.pack(message, self)
 
 
-async def _steps(context: Context, coroutine: Any) -> object:
-    return await _stepped(context, coroutine)
-
-
 @types.coroutine
-def _stepped(context: Context, driven: Any) -> Generator[object, Any, object]:
-    """Awaits a coroutine, each of its steps in `context`. It is called `driven` here for `stacks` to find it."""
+def _stepped(context: Context, driven: Any, yielded: object) -> Generator[object, Any, object]:
+    """Goes on with a coroutine that has yielded, each of its steps in `context`.
+
+    It is called `driven` here for `stacks` to find it.
+    """
     run: Callable[..., Any] = context.run
     send = driven.send
     try:
-        yielded = run(send, None)
         while True:
             try:
                 value = yield yielded

@@ -27,7 +27,7 @@ __all__ = ["Handling", "Hooks", "Instrument"]
 _log = logging.getLogger("telestage.instruments")
 
 
-class Handling(msgspec.Struct, frozen=True, eq=False):
+class Handling(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One message being handled by one actor."""
 
     ref: Ref

@@ -78,6 +78,8 @@ def vanish(cell: Cell) -> None:
     if cell.dispatcher.life is not None:
         cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.flags = FINAL | CLOSED | SIGNALLED
+    if cell.dispatcher.life is not None:
+        cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.limit = 0
     cell.inbox = _NO_MAIL
     cell.actor = None

@@ -17,6 +17,7 @@ from telestage.actors.kernel import (
     ActorSystem,
     AskTimeout,
     Backoff,
+    Behaviour,
     MailboxFull,
     Ref,
     Supervision,
@@ -211,6 +212,48 @@ async def test_a_message_given_again_still_has_them(system: ActorSystem) -> None
     REQUEST.set("another")
     await until(lambda: len(tries) == 2)
     assert tries == ["7f", "7f"]
+
+
+async def test_what_is_handed_on_or_put_aside_still_has_them(system: ActorSystem, log: list[object]) -> None:
+    class Desk(Witness):
+        busy = Behaviour()
+
+        @busy.handles(Note)
+        def later(self, message: Note) -> object:
+            return self.stash()
+
+        @handles(str)
+        def open_or_close(self, message: str) -> None:
+            if message == "close":
+                self.become(Desk.busy)
+            else:
+                self.unbecome()
+                self.unstash_all()
+
+        @handles(NoteSlowly)
+        def hand_on(self, message: NoteSlowly) -> object:
+            return self.forward(other)
+
+    other = system.spawn(Witness, log)
+    desk = system.spawn(Desk, log)
+    gate = asyncio.Event()
+    gate.set()
+    await desk.ask("close")
+    REQUEST.set("7f")
+    aside = asyncio.ensure_future(desk.ask(Note()))
+    desk.tell(Note())
+    await asyncio.sleep(0)
+    assert log == []
+    REQUEST.set("another")
+    await desk.ask("open")
+    assert await aside == ("7f", "nobody")
+    await until(lambda: len(log) == 2)
+    REQUEST.set("7f")
+    assert await desk.ask(NoteSlowly(gate)) == ("7f", "nobody")
+    desk.tell(NoteSlowly(gate))
+    REQUEST.set("another")
+    await until(lambda: len(log) == 10)
+    assert set(log) == {("7f", "nobody")}
 
 
 async def test_what_is_seen_of_a_message_is_the_message_itself(system: ActorSystem) -> None:

@@ -203,6 +203,10 @@ async def test_who_comes_and_goes_is_told() -> None:
         ("stopped", "/polly", Parrot),
         ("system stopped", False),
     ]
+    async with system:
+        system.spawn(Parrot, name="idle").stop()
+        assert seen.log[9:] == [("spawned", "/idle", Parrot), ("stopped", "/idle", Parrot)]
+    del seen.log[8:]
     system.dead_letters.add(1, None, None, "after the end")
     assert len(seen.log) == 8
 
