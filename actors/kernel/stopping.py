@@ -75,8 +75,6 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
 
 def vanish(cell: Cell) -> None:
     """The stop of an actor that has nothing to do, nobody below it and no hook: done at once, without a turn."""
-    if cell.dispatcher.life is not None:
-        cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.flags = FINAL | CLOSED | SIGNALLED
     if cell.dispatcher.life is not None:
         cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)

@@ -270,7 +270,7 @@ async def test_metrics_cost_nothing_per_message(metrics: Metrics) -> None:
     async with ActorSystem(instruments=[metrics]) as system:
         ref = system.spawn(Shop)
         assert type(ref) is Cell
-        assert ref.spec is Shop.plain_spec()
+        assert ref.spec is Shop.plain_spec
 
 
 async def test_one_metrics_for_two_systems_at_a_time_is_refused(
