@@ -17,6 +17,7 @@ from typing import Self, TypeVar
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import ActorSystem, Directive, Ref, Supervision, TaskDetails, TaskRegistry
+from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import EventHandler, MonitorBook, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
@@ -73,6 +74,7 @@ class Fleet:
         self._limits = Limits() if limits is None else limits
         self._options = dict(options or {})
         self._books: dict[str, SessionBook] = {}
+        self._timeouts = Timeouts(self._limits)
         self._launches = Launches()
         self._registrations = Registrations(self._limits.monitor_queue)
         self._system = ActorSystem("fleet")
@@ -94,13 +96,9 @@ class Fleet:
         await self._system.start()
         try:
             self._board = PermitBoard(self._limits)
+            arguments = (self._board, self._credentials, self._limits)
             self._manager = self._system.spawn(
-                ManagerActor,
-                self._board,
-                self._credentials,
-                self._limits,
-                name="manager",
-                supervision=_MANAGER_SUPERVISION,
+                ManagerActor, *arguments, name="manager", supervision=_MANAGER_SUPERVISION
             )
             self._system.tasks.add_source(self._client_tasks)
             for book in list(self._books.values()):
@@ -150,7 +148,7 @@ class Fleet:
         """
         if isinstance(name, str) and name in self._books:
             raise SessionExists(name)
-        book = new_book(name, session, self._options, options, self._books.values())
+        book = new_book(name, session, self._options, options, self._timeouts, self._books.values())
         for spec in self._registrations.of(name):
             book.monitors[spec.name] = MonitorBook(spec, name)
         self._books[name] = book

@@ -19,6 +19,7 @@ from telestage.actors.kernel import Ref, Supervision
 from telestage.actors.monitoring import EventMonitorConfig
 from telestage.actors.monitoring.book import EventBook
 from telestage.actors.monitoring.handler import EventHandler
+from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.connection import Connection
 from telestage.messages import MonitorStatus, SessionState, SessionStatus
 
@@ -89,8 +90,9 @@ class Running(msgspec.Struct, frozen=True):
 class SessionBook:
     """One session: its key, its monitors, its floods and its counts."""
 
-    def __init__(self, name: str, session: Session, options: dict[str, object]) -> None:
+    def __init__(self, name: str, session: Session, options: dict[str, object], timeouts: Timeouts) -> None:
         self.name = name
+        self.timeouts = timeouts  # of the whole fleet
         self.session = session
         self.options = options  # for Telethon's constructor
         self.monitors: dict[str, MonitorBook] = {}

@@ -193,7 +193,9 @@ class SessionHandle:
             ValueError: `kind` isn't one, or `timeout` no positive number of seconds.
             TypeError: `function` can't be called, or `priority` is no whole number.
         """
-        operation = CallOperation.of(function, Kind(kind), self._limits, priority=priority, timeout=timeout)
+        kind = Kind(kind)
+        timeout = self.timeout(kind) if timeout is None else timeout
+        operation = CallOperation.of(function, kind, self._limits, priority=priority, timeout=timeout)
         result: R = await self._run(operation, repeatable=False)
         return result
 
@@ -205,6 +207,10 @@ class SessionHandle:
             return me
 
         return await self.call(get_me, **options)
+
+    def timeout(self, kind: Kind | str) -> float:
+        """Seconds an operation of this kind may run now, if `timeout` isn't given (`Limits.adaptive_timeouts`)."""
+        return self._book.timeouts.of(Kind(kind))
 
     async def settled(self) -> None:
         """Returns when the session is ready, at once or after its restart; the deadline is the caller's.
@@ -277,7 +283,7 @@ class SessionHandle:
             request,
             kind=kind,
             priority=limits.priority(kind) if priority is None else priority,
-            timeout=limits.timeout(kind) if timeout is None else timeout,
+            timeout=self.timeout(kind) if timeout is None else timeout,
             queue_timeout=limits.queue_timeout,
         )
 

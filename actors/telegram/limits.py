@@ -52,6 +52,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds an operation may run, by kind, over `DEFAULT_TIMEOUTS` (R-Q5). Hazard of a long one: a call that
     hangs keeps its session for that long."""
 
+    adaptive_timeouts: Mapping[Kind, tuple[float, float]] = {}
+    """Kinds whose timeout is twice the p99 of what they take, and between which bounds, in seconds (R-G7). Until 20
+    have been seen it is the fixed one. Default: none. Hazard of a low bound: what is rarely slow is cut off."""
+
     rpc_timeout: float = 60.0
     """Seconds a single call to Telegram may take; Telethon itself would wait for ever."""
 
@@ -75,6 +79,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         for kind, seconds in self.timeouts.items():
             _check_kind("timeouts", kind)
             _check_seconds(f"timeouts[{str(kind)!r}]", seconds)
+        for kind, bounds in self.adaptive_timeouts.items():
+            _check_kind("adaptive_timeouts", kind)
+            for seconds in bounds:
+                _check_seconds(f"adaptive_timeouts[{str(kind)!r}]", seconds)
+            if len(bounds) != 2 or bounds[0] > bounds[1]:
+                raise ValueError(
+                    f"Limits.adaptive_timeouts[{str(kind)!r}] must be a lower and an upper bound, not {bounds!r}"
+                )
         for kind, priority in self.priorities.items():
             _check_kind("priorities", kind)
             if not isinstance(priority, int) or isinstance(priority, bool):

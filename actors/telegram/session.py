@@ -237,14 +237,17 @@ class SessionActor(Actor):
             raise ConnectionLost
         self._turn = turn
         book.running = Running(kind, operation.correlation_id, what, time.time())
-        self._resisting = asyncio.get_running_loop().call_later(
-            operation.timeout + _RESISTS_SECONDS, self._resists, operation, what, reply
-        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._resisting = loop.call_later(operation.timeout + _RESISTS_SECONDS, self._resists, operation, what, reply)
         try:
             with in_turn(turn):
                 async with connection.within(operation.timeout):
-                    return await work(connection.client)
+                    result = await work(connection.client)
+            book.timeouts.note(operation.kind, loop.time() - began)
+            return result
         except Overdue:
+            book.timeouts.note(operation.kind, operation.timeout)
             self._log_overdue(operation, what)
             raise OperationTimeout(book.name, kind, operation.timeout) from None
         except ConnectionLost:
@@ -365,7 +368,8 @@ class SessionActor(Actor):
     async def _route(self, requests: Sequence[TLRequest], call: Work) -> object:
         """Makes a call from outside a turn an operation of this session."""
         kind = kind_of(requests)
-        operation = CallOperation.of(call, kind, self._limits, what=type(requests[0]).__name__)
+        timeout = self._book.timeouts.of(kind)
+        operation = CallOperation.of(call, kind, self._limits, what=type(requests[0]).__name__, timeout=timeout)
 
         async def ref() -> Ref:
             return self.ref

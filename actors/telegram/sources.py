@@ -15,6 +15,7 @@ from telethon.sessions.abstract import Session
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
+from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import SessionBook
 
 __all__ = ["checked_options", "close_session", "new_book"]
@@ -40,6 +41,7 @@ def new_book(
     session: Session | str,
     common: Mapping[str, object],
     options: Mapping[str, object],
+    timeouts: Timeouts,
     others: Iterable[SessionBook],
 ) -> SessionBook:
     """The book of a session that is added to `others`; its own options come before the common ones.
@@ -50,7 +52,7 @@ def new_book(
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a session's name has 1 to 64 characters, no '/' or space, and no '$' at its start: {name!r}")
     checked_options(options)
-    book = SessionBook(name, _session(name, session), {**common, **options})
+    book = SessionBook(name, _session(name, session), {**common, **options}, timeouts)
     for other in others:
         if _same_key(book.session, other.session):
             if isinstance(session, str):

@@ -273,3 +273,22 @@ async def test_what_a_call_raises_is_its_callers_and_the_session_goes_on(telegra
             await fleet["alice"].send_message("nobody_there", "hi")
         assert (await fleet["alice"].get_me()).username == "alice"
         assert fleet.status().sessions[0].restarts == 0
+
+
+async def test_a_timeout_that_follows_the_operations_cuts_off_what_takes_much_longer(telegram, new_fleet):
+    """R-G7: of that kind; a caller's own timeout comes first."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice, limits=Limits(adaptive_timeouts={Kind.OTHER: (0.2, 60.0)}))
+    async with fleet:
+        session = fleet["alice"]
+        assert session.timeout("other") == 60.0
+        for _ in range(20):
+            await session.get_me()
+        assert session.timeout("other") < 5.0
+        assert session.timeout("scraping") == 300.0
+        with pytest.raises(OperationTimeout) as late:
+            await session.call(lambda client: asyncio.Event().wait())
+        assert late.value.seconds < 5.0
+        with pytest.raises(OperationTimeout) as late:
+            await session.call(lambda client: asyncio.Event().wait(), timeout=0.05)
+        assert late.value.seconds == 0.05
