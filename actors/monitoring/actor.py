@@ -80,7 +80,7 @@ class MonitorActor(Actor):
                     event = None
                 if book.turn != turn:
                     return
-                if event is not None and (book.due or perf_counter_ns() > end):
+                if event is not None and perf_counter_ns() > end:
                     queue.back(event)
                     event = None
             queue.admit()

@@ -97,7 +97,7 @@ class EventQueue:
         Raises:
             MailboxFull: The policy is to fail.
         """
-        if len(self) < self.capacity and not self.waiters:
+        if len(self) < self.capacity:
             self._put(event)
             return True
         if self._overflow is Overflow.BLOCK:

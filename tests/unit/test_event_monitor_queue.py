@@ -105,6 +105,8 @@ async def test_fail_hands_the_event_back():
 async def test_block_waits_for_room_first_come_first_served():
     """R-E3: nobody overtakes who waits, and nothing is lost."""
     monitor, got = full_monitor(Overflow.BLOCK)
+    depths = []
+    monitor.register_handler("a", lambda event: depths.append(monitor.get_stats().queue_depth))
     await fill(monitor, 0, 1, 2)
     waiting = [asyncio.ensure_future(monitor.queue_event(numbered(number))) for number in range(3, 20)]
     await asyncio.sleep(0)
@@ -113,25 +115,37 @@ async def test_block_waits_for_room_first_come_first_served():
         assert await asyncio.gather(*waiting) == [True] * 17
         assert await monitor.idle(5.0)
     assert got == list(range(20))
+    assert max(depths) <= 3
     assert monitor.get_stats().dropped == 0
 
 
-async def test_block_makes_room_while_a_handler_waits():
-    """R-E3: a place is free as soon as its event is being handled."""
-    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=1, overflow=Overflow.BLOCK))
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_block_makes_room_while_a_handler_waits(trusted):
+    """R-E3: a place is free as soon as its event is being handled, also of a handler known to be quick."""
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=20, overflow=Overflow.BLOCK))
     go_on, begun = asyncio.Event(), asyncio.Event()
 
     async def slow(event):
-        begun.set()
-        await go_on.wait()
+        if event.data["n"] == 20:
+            begun.set()
+            await go_on.wait()
 
     monitor.register_handler("a", slow)
-    await fill(monitor, 0)
-    waiting = asyncio.ensure_future(monitor.queue_event(numbered(1)))
     async with monitor:
+        if trusted:
+            await fill(monitor, *range(20))
+            assert await monitor.idle(5.0)
+        await fill(monitor, 0, 20, *range(2, 20))
+        waiting = asyncio.ensure_future(monitor.queue_event(numbered(21)))
+        next_one = asyncio.ensure_future(monitor.queue_event(numbered(22)))
+        after_that = asyncio.ensure_future(monitor.queue_event(numbered(23)))
         await begun.wait()
         assert await waiting
+        assert await next_one
+        assert not after_that.done()
+        assert monitor.get_stats().queue_depth == 20
         go_on.set()
+        assert await after_that
 
 
 async def test_block_ends_at_its_deadline_and_hands_the_event_back():
@@ -160,6 +174,37 @@ async def test_who_is_cancelled_while_it_waits_for_room_leaves_nothing():
         await monitor.idle(5.0)
     assert got == [0, 2]
     assert monitor.get_stats().refused == 0
+
+
+async def test_who_is_cancelled_as_room_comes_does_not_get_it():
+    """R-E3: its event isn't taken in, the next one's is."""
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=1, overflow=Overflow.BLOCK))
+    got = []
+
+    def handler(event):
+        got.append(event.data["n"])
+        if event.data["n"] == 0:
+            waiting[1].cancel()  # the first one has its place by now
+
+    monitor.register_handler("a", handler)
+    await fill(monitor, 0)
+    waiting = [asyncio.ensure_future(monitor.queue_event(numbered(number))) for number in (1, 2, 3)]
+    await asyncio.sleep(0)
+    async with monitor:
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert await monitor.idle(5.0)
+    assert results[0] is results[2] is True
+    assert got == [0, 1, 3]
+
+
+async def test_those_who_gave_up_waiting_leave_nothing():
+    """R-E3: however many, while a handler holds everything up."""
+    monitor, _ = full_monitor(Overflow.BLOCK, block_timeout=0.001)
+    await fill(monitor, 0, 1, 2)
+    for _ in range(20):
+        with pytest.raises(MailboxFull):
+            await monitor.queue_event(numbered(3))
+    assert monitor._queue.waiters == []  # looked at from inside on purpose
 
 
 async def test_a_stop_refuses_who_waits_for_room():
