@@ -26,6 +26,8 @@ from telestage.actors.kernel.instruments import Handling, Instrument
 from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.looking import ActorNode, ActorState
 from telestage.actors.kernel.ref import Ref
+from telestage.actors.kernel.routers import Router
+from telestage.actors.kernel.routing import ConsistentHash, LeastLoaded, RoundRobin, Routing
 from telestage.actors.kernel.statistics import ActorStatistics
 from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, ChildKind, Directive, Strategy, Supervision
@@ -54,16 +56,21 @@ __all__ = [
     "Behaviour",
     "ChildFailed",
     "ChildKind",
+    "ConsistentHash",
     "DeadLetter",
     "DeadLetters",
     "Directive",
     "Handling",
     "Instrument",
+    "LeastLoaded",
     "MailboxFull",
     "NameTaken",
     "QueueWaitTimeout",
     "Ref",
     "Reply",
+    "RoundRobin",
+    "Router",
+    "Routing",
     "StartTimeout",
     "StashFull",
     "Strategy",

@@ -204,9 +204,8 @@ class Actor(thespian.actors.Actor):
         cancel: bool = False,
     ) -> object:
         """`ref.ask` in the name of this actor, from whichever of its tasks. Raises the same errors."""
-        if not isinstance(ref, Cell):
-            raise TypeError(f"ask needs a ref of this system, not {ref!r}")
-        return await ref.ask(message, expecting, timeout, priority, queue_timeout, cancel, self._cell)
+        cell = ref if isinstance(ref, Cell) else _ref(ref, "ask").cell_for(message)
+        return await cell.ask(message, expecting, timeout, priority, queue_timeout, cancel, self._cell)
 
     def reply_later(self) -> Reply:
         """The right to answer the current ask later; the handler then returns `NO_REPLY`.
@@ -308,19 +307,18 @@ class Actor(thespian.actors.Actor):
 
     def watch(self, ref: Ref) -> None:
         """Has `Terminated(ref, error)` told to this actor, once, when `ref` stops; at once if it has."""
-        if not isinstance(ref, Cell):
-            raise TypeError(f"watch needs a ref of this system, not {ref!r}")
-        if ref.final:
-            self._cell.signal(Terminated(ref, ref.kin.stop_error))
+        cell = _ref(ref, "watch").cell
+        if cell.final:
+            self._cell.signal(Terminated(cell, cell.kin.stop_error))
         else:
-            ref.kin.watchers[self._cell] = None
-            self._cell.kin.watching[ref] = None
+            cell.kin.watchers[self._cell] = None
+            self._cell.kin.watching[cell] = None
 
     def unwatch(self, ref: Ref) -> None:
         """Ends a `watch`. A `Terminated` that is already on its way still comes."""
-        if isinstance(ref, Cell):
-            ref.kin.watchers.pop(self._cell, None)
-            self._cell.kin.watching.pop(ref, None)
+        if isinstance(ref, Ref):
+            ref.cell.kin.watchers.pop(self._cell, None)
+            self._cell.kin.watching.pop(ref.cell, None)
 
     def after(self, seconds: float, message: object, *, priority: int = 0) -> Timer:
         """Tells this actor `message` in `seconds`. The timer can be cancelled; a restart or a stop ends it."""
@@ -342,6 +340,12 @@ class Actor(thespian.actors.Actor):
             cell.order(LEAVE)
         else:
             stop(cell, error)
+
+
+def _ref(ref: Ref, what: str) -> Ref:
+    if not isinstance(ref, Ref):
+        raise TypeError(f"{what} needs a ref of this system, not {ref!r}")
+    return ref
 
 
 def _unhandled(actor: object, message: object) -> object:

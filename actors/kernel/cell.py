@@ -101,8 +101,8 @@ class Cell(Mailbox):
         return f"{above}{self.name}" if above == "/" else f"{above}/{self.name}"
 
     @property
-    def alive(self) -> bool:
-        return not self.closed
+    def cell(self) -> Cell:
+        return self
 
     def cell_for(self, message: object) -> Cell:
         return self

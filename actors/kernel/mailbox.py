@@ -83,6 +83,10 @@ class Mailbox(Ref):
         return self.flags & FINAL != 0
 
     @property
+    def alive(self) -> bool:
+        return not self.flags & CLOSED
+
+    @property
     def waiting(self) -> int:
         return self.held() - (self.backlog.stale if self.backlog is not None else 0)
 

@@ -45,6 +45,11 @@ class Ref(ABC):
     def waiting(self) -> int:
         """How many messages wait in the mailbox; the system lane isn't counted."""
 
+    @property
+    @abstractmethod
+    def cell(self) -> Cell:
+        """The runtime's side of the actor that is watched. For the runtime."""
+
     @abstractmethod
     def cell_for(self, message: object) -> Cell:
         """The runtime's side of the actor that an ask of `message` goes to. For the runtime."""
