@@ -148,8 +148,9 @@ def _goal_rows(workloads: Sequence[Workload], results: Results) -> Iterable[list
 
 def _prices(prices: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
     lines = [
-        "ns a message, told and handled: the same tells with the feature and without it, in turns in one process. The",
-        "median of the differences, and the middle half of them; what lies around 0 costs less than can be measured.",
+        "ns of CPU a message, told and handled: the same tells with the feature and without it, in turns in one",
+        "process. The median of the differences, and the middle half of them; what lies around 0 costs less than can",
+        "be measured.",
         "",
         *_head(["", "without", "price", "middle half"]),
     ]

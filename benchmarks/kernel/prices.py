@@ -2,7 +2,8 @@
 
 `python -m benchmarks.kernel.prices SIZE ROUNDS` prints, as JSON, each feature's differences, one a round. What is timed
 is telling `size` messages and handling them all. Every pair differs in one thing. Which of the two goes first changes
-from round to round, and the first round is thrown away.
+from round to round, and the first round is thrown away. The clock is that of the process's own work: nothing here
+waits, and what other programs take of the machine is no price.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable
-from time import perf_counter_ns
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from time import process_time_ns
 
 import msgspec
 
 from benchmarks.kernel.messages import Count
-from telestage.actors import Actor, ActorSystem, Backoff, Directive, Ref, Supervision, handles
+from telestage.actors import Actor, ActorSystem, Backoff, Directive, Handling, Instrument, Ref, Supervision, handles
 
 __all__ = ["PRICES", "differences", "main"]
 
@@ -59,10 +61,81 @@ class Plain(Counter):
         self.count += 1
 
 
+class PutsAside(Counter):
+    """Puts each message aside, until it is told to take all of them back."""
+
+    stash_capacity = 1 << 30
+    begun = False
+
+    @handles(Count)
+    def put_aside(self, message: Count) -> object:
+        if self.begun:
+            self.count += 1
+            return None
+        return self.stash()
+
+    @handles(Other)
+    def take_back(self, message: Other) -> None:
+        self.begun = not self.begun
+        self.unstash_all()
+
+
+class Teller(Actor):
+    """Tells each message to another actor."""
+
+    def __init__(self, to: Ref) -> None:
+        self.to = to
+
+    @handles(Count)
+    def hand_on(self, message: Count) -> object:
+        self.to.tell(message)
+        return None
+
+
+class Forwarder(Teller):
+    @handles(Count)
+    def hand_on(self, message: Count) -> object:
+        return self.forward(self.to)
+
+
 class Watcher(Actor):
     @handles(Ref)
     def on_ref(self, ref: Ref) -> None:
         self.watch(ref)
+
+
+async def _told_on(system: ActorSystem, cls: type[Actor], size: int) -> float:
+    """As `_told`, of messages that an actor gives to another one."""
+    to = system.spawn(Counter)
+    ref = system.spawn(cls, to)
+    message = Count()
+    spent = 0
+    for start in range(0, size, 10_000):
+        began = process_time_ns()
+        for _ in range(min(10_000, size - start)):
+            ref.tell(message)
+        while ref.waiting or to.waiting:
+            await asyncio.sleep(0)
+        spent += process_time_ns() - began
+    return spent / size
+
+
+async def _put_aside(size: int) -> float:
+    """As `_told`, of messages that are put aside and taken back, wave by wave."""
+    async with ActorSystem() as system:
+        ref = system.spawn(PutsAside)
+        message, begin = Count(), Other()
+        spent = 0
+        for start in range(0, size, 10_000):
+            began = process_time_ns()
+            for _ in range(min(10_000, size - start)):
+                ref.tell(message)
+            ref.tell(begin)
+            while ref.waiting:
+                await asyncio.sleep(0)
+            ref.tell(begin)
+            spent += process_time_ns() - began
+        return spent / size
 
 
 async def _told(system: ActorSystem, ref: Ref, size: int, tell: Callable[[Ref, int], None]) -> float:
@@ -70,12 +143,32 @@ async def _told(system: ActorSystem, ref: Ref, size: int, tell: Callable[[Ref, i
     spent = 0
     for start in range(0, size, 10_000):
         wave = min(10_000, size - start)
-        began = perf_counter_ns()
+        began = process_time_ns()
         tell(ref, wave)
         while ref.waiting:
             await asyncio.sleep(0)
-        spent += perf_counter_ns() - began
+        spent += process_time_ns() - began
     return spent / size
+
+
+class Lifecycle(Instrument):
+    """Wants to know of the lives of actors, not of messages."""
+
+    def spawned(self, ref: Ref, cls: type[Actor]) -> None:
+        pass
+
+
+class PerMessage(Instrument):
+    """Wants to know of each message, and does nothing with it."""
+
+    def begins(self, handling: Handling, note: object) -> object:
+        return None
+
+    def ends(self, handling: Handling, begun: object, error: BaseException | None) -> None:
+        pass
+
+
+CARRIED: ContextVar[str] = ContextVar("carried")
 
 
 def _tell_plainly(ref: Ref, size: int) -> None:
@@ -148,11 +241,19 @@ def _variant(
     cls: type[Actor] = Counter,
     throughput: int = 64,
     watched: bool = False,
+    carry: Sequence[ContextVar[str]] = (),
+    instruments: Sequence[Instrument] = (),
+    to_another: bool = False,
     **options: object,
 ) -> Measured:
     async def measured(size: int) -> float:
         resumes = Supervision({ValueError: Directive.RESUME}, backoff=Backoff(first=0))
-        async with ActorSystem(throughput=throughput, supervision=resumes) as system:
+        CARRIED.set("a value")
+        async with ActorSystem(
+            throughput=throughput, supervision=resumes, carry=carry, instruments=instruments
+        ) as system:
+            if to_another:
+                return await _told_on(system, cls, size)
             ref = system.spawn(cls, **options)  # type: ignore[arg-type]  # spawn's own options
             if watched:
                 await system.spawn(Watcher).ask(ref)
@@ -167,7 +268,7 @@ async def _bare_loop(size: int) -> float:
     message = Count()
     spent = 0
     for start in range(0, size, 10_000):
-        began = perf_counter_ns()
+        began = process_time_ns()
         inbox: list[Count] = []
         put = inbox.append
         for _ in range(min(10_000, size - start)):
@@ -175,7 +276,7 @@ async def _bare_loop(size: int) -> float:
         handle = counter.on_count
         for item in inbox:
             await handle(item)
-        spent += perf_counter_ns() - began
+        spent += process_time_ns() - began
     return spent / size
 
 
@@ -186,7 +287,7 @@ async def _isolating_loop(size: int) -> float:
     failed: list[Exception] = []
     spent = 0
     for start in range(0, size, 10_000):
-        began = perf_counter_ns()
+        began = process_time_ns()
         inbox: list[Count] = []
         put = inbox.append
         for _ in range(min(10_000, size - start)):
@@ -197,7 +298,7 @@ async def _isolating_loop(size: int) -> float:
                 await handle(item)
             except Exception as error:
                 failed.append(error)
-        spent += perf_counter_ns() - began
+        spent += process_time_ns() - began
     return spent / size
 
 
@@ -212,6 +313,19 @@ PRICES: dict[str, tuple[str, Measured, Measured]] = {
     "dispatch": ("two types of message in turn, two handlers", _variant(_tell_two_objects), _variant(_tell_two_types)),
     "watch": ("being watched", _variant(), _variant(watched=True)),
     "redeliver": ("`redeliver=1`, nothing fails", _variant(), _variant(redeliver=1)),
+    "carry": ("a context variable that travels (`carry`)", _variant(), _variant(carry=[CARRIED])),
+    "lives": ("an instrument that is told of lives only", _variant(), _variant(instruments=[Lifecycle()])),
+    "hooks": (
+        "an instrument that is told of each message, and does nothing",
+        _variant(),
+        _variant(instruments=[PerMessage()]),
+    ),
+    "stash": ("put aside and taken back: handled twice", _variant(cls=Plain), _put_aside),
+    "forward": (
+        "handed on by `forward`, beside by `tell`",
+        _variant(cls=Teller, to_another=True),
+        _variant(cls=Forwarder, to_another=True),
+    ),
     "batch": (
         "a batch of its own for each message (clock, counters, run queue): a 64th of it is what the batch of 64 costs",
         _variant(),
