@@ -1,11 +1,11 @@
 """What it costs an ask that no circle of waiting actors can come to be, and asks through chains.
 
-`python -m benchmarks.kernel.chains ROUNDS` prints, as JSON:
+`python -m benchmarks.kernel.chains ROUNDS` prints, as JSON, in CPU time:
 
-- `inside`, `outside`: ns of CPU an ask of an idle actor, made by an actor and by nobody; the difference is the price of the
+- `inside`, `outside`: ns an ask of an idle actor, made by an actor and by nobody; the difference is the price of the
   wait-for graph (an edge put in, looked at and taken out). Asked in turns, in one process.
-- `check`: us of CPU that the check of one ask takes if its target waits at the head of a chain of so many waiting actors.
-- `hop`: us of CPU a hop of an ask through a chain of so many idle actors, there and back.
+- `check`: us that the check of one ask takes if its target waits at the head of a chain of so many waiting actors.
+- `hop`: us a hop of an ask through a chain of so many idle actors, there and back.
 """
 
 from __future__ import annotations
