@@ -153,7 +153,7 @@ class EventBook:
             UnknownEventType: The monitor knows its types, and the event's is none of them.
         """
         queue = self.queue
-        if queue.closed:
+        if queue.closed or (self.ref is not None and not self.ref.alive):
             raise MonitorStopped(self.name, event)
         if self.types is not None and event.type not in self.types:
             raise UnknownEventType(self.name, event.type, self.types)
@@ -294,6 +294,7 @@ class EventBook:
         self.running = 0
         self._spanned = None
         self.queue.awake = False
+        self.queue.limit = 0
         return given_up
 
     # -- a look inside ----------------------------------------------------------------------------

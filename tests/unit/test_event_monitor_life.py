@@ -270,9 +270,14 @@ async def test_a_system_that_ends_first_takes_the_monitor_with_it():
     """R-T4."""
     monitor = EventMonitor("m", system=(system := ActorSystem()))
     await system.start()
+    monitor.register_handler("a", lambda event: None)
     await monitor.start_monitoring()
+    await monitor.queue_event(EVENT)
+    assert await monitor.idle(5.0)
     await system.shutdown()
     assert not monitor.running
+    with pytest.raises(MonitorStopped):
+        await monitor.queue_event(EVENT)
     assert monitor.health().state is HealthState.STOPPED
     assert await monitor.stop_monitoring() == 0
 
