@@ -5,7 +5,8 @@ Invariants:
   ones keeps the others waiting.
 - Never more than `capacity` places are taken: an event waits in one, or is away for a retry and keeps it.
 - `limit` is how long the normal level may grow by the quick path (`EventMonitor.queue_event`); it is never too high,
-  and 0 sends every event the slow way: nobody is awake, somebody waits for room, or the queue is closed.
+  and 0 sends every event the slow way: nobody is awake, or the queue is closed.
+- Somebody waits for room only while there is none: whoever takes an event out lets the next one in (`admit`).
 """
 
 from __future__ import annotations
@@ -121,7 +122,6 @@ class EventQueue:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (waiter, event)
         self.waiters.append(entry)
-        self.limit = 0
         try:
             async with asyncio.timeout(seconds):
                 await waiter
@@ -150,7 +150,7 @@ class EventQueue:
         taken = len(self)
         if self.crowded and taken < self.mark * _ROOM_AGAIN:
             self.crowded = False
-        if self.closed or not self.awake or self.waiters:
+        if self.closed or not self.awake:
             self.limit = 0
         else:
             bound = self.capacity if self.crowded else int(self.mark)
