@@ -6,6 +6,9 @@ Invariant: however it ends, the fleet is stopped within its stop timeout, and wh
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
+from contextlib import ExitStack
 
 from telestage.actors import Fleet
 from telestage.cli.errors import CommandError
@@ -29,12 +32,14 @@ async def run_fleet(
     """Runs `fleet` until SIGINT or SIGTERM, for at most `seconds`.
 
     The first signal begins the stop, which lets handlers and operations end for half of `stop_timeout`; the second
-    cancels them at once.
+    cancels them at once. SIGUSR1 has a dump of all actors written to the standard error, where there is that signal.
 
     Raises:
         CommandError: Every session has ended by itself; the text says why.
     """
-    with StopSignals() as signals:
+    with ExitStack() as ends, StopSignals() as signals:
+        if sys.platform != "win32":
+            ends.callback(fleet.system.dump_on(signal.SIGUSR1))
         with reporter.shown():
             running = asyncio.ensure_future(fleet.start(start_timeout))
             try:

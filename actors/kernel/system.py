@@ -85,6 +85,7 @@ class ActorSystem:
         self._hooks = Hooks(self._instruments)
         self._tasks: TaskRegistry | None = None
         self._root: Cell | None = None
+        self._shown_root: Cell | None = None  # also while it is being shut down
         self._thread: int | None = None
         self._signal_dumps: list[SignalDump] = []
         self._subscriptions: list[Callable[[], None]] = []
@@ -137,7 +138,7 @@ class ActorSystem:
         spec = Spec(Root)
         root = Cell(dispatcher, spec, None, "", None)
         root.actor = spec.create(root)
-        self._root = root
+        self._root = self._shown_root = root
         self._hooks.tell("system_started", self)
         return self
 
@@ -174,6 +175,7 @@ class ActorSystem:
         finally:
             workers = dispatcher.cancel()  # nothing runs any more but what resists
             finish(root, given_up=True)  # settles what is left; nothing, after a clean end
+            self._shown_root = None
             while self._signal_dumps:
                 self._signal_dumps.pop().end()
             while self._subscriptions:
@@ -320,7 +322,7 @@ class ActorSystem:
         Args:
             file: Where to. Default: the standard error.
         """
-        write(Dump(self.name, self._root, self._tasks, self.dead_letters, self._thread).text(), file)
+        write(Dump(self.name, self._shown_root, self._tasks, self.dead_letters, self._thread).text(), file)
 
     def dump_on(self, number: signal.Signals, file: Writable | None = None) -> Callable[[], None]:
         """Has a `dump` written whenever the process gets that signal, such as `signal.SIGUSR1`, until `shutdown`.

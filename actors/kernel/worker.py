@@ -64,7 +64,7 @@ class Worker:
         self.dispatcher = dispatcher
         self.cell: Cell | None = None
         self.detached = False  # its handler suspended, so its own Task drives it
-        self.since = 0.0  # when it did, in loop time
+        self.since = 0.0  # when that handler suspended first, in loop time
         self.interrupted = False
         self.interruption: Exception | None = None
         self.abandoned = False
@@ -147,6 +147,8 @@ class Worker:
                     cancel = getattr(yielded, "cancel", None)
                     if cancel is None or not cancel():
                         yielded = coroutine.throw(cancelled)
+                cell = self.cell
+                item = None if cell is None else cell.current
                 while yielded is not AT_REST:
                     try:
                         value = yield yielded
@@ -154,6 +156,9 @@ class Worker:
                         yielded = coroutine.throw(error)
                     else:
                         yielded = coroutine.send(value)
+                    if cell is not None and cell.current is not item:  # the next one of its turn suspended
+                        item = cell.current
+                        self.since = dispatcher.loop.time()
             except StopIteration:
                 return
             except BaseException as error:

@@ -97,6 +97,22 @@ async def test_a_signal_ends_the_run_and_disconnects_every_session(telegram, fle
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
 
 
+async def test_sigusr1_has_a_dump_written_and_the_run_goes_on(telegram, fleet, recorder, capfd) -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    running = run(fleet, recorder)
+    await recorder.until("alice is ready", "bob is ready")
+    os.kill(os.getpid(), signal.SIGUSR1)
+    written = ""
+    while "end of the dump of 'fleet'" not in written:
+        await asyncio.sleep(0)
+        written += capfd.readouterr().err
+    assert "SessionActor" in written
+    assert not running.done()
+    os.kill(os.getpid(), signal.SIGTERM)
+    await running
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
 async def test_a_run_for_some_seconds_ends_by_itself(fleet, recorder) -> None:
     await asyncio.wait_for(run(fleet, recorder, seconds=1.0), 15)
     assert "alice is ready" in recorder.lines

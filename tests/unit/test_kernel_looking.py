@@ -186,6 +186,55 @@ async def test_the_tree_tells_what_each_actor_is_at(system: ActorSystem) -> None
         each.open.set()
 
 
+async def test_an_actor_that_is_yet_to_begin_its_start_is_starting(system: ActorSystem) -> None:
+    gate = Gate()
+    system.spawn(Hooked, gate, name="early")
+    assert node(system, "early").state is ActorState.STARTING
+    gate.open.set()
+
+
+async def test_a_handler_that_has_waited_and_goes_on_is_running(system: ActorSystem) -> None:
+    async def look() -> ActorState:
+        await asyncio.sleep(0)
+        return node(system, "alice").state
+
+    assert await system.spawn(Worker, name="alice").ask(Call(look)) is ActorState.RUNNING
+
+
+async def test_the_age_is_that_of_the_message_being_handled(system: ActorSystem) -> None:
+    """Not that of the first one of the same turn which waited."""
+    first, second = Gate(), Gate()
+    ref = system.spawn(Worker, name="alice")
+    ref.tell(Wait(first))
+    ref.tell(Wait(second))
+    await first.entered.wait()
+    await asyncio.sleep(0.01)  # what is measured is time
+    opened = asyncio.get_running_loop().time()
+    first.open.set()
+    await second.entered.wait()
+    await asyncio.sleep(0)
+    age = node(system, "alice").age
+    assert age is not None
+    assert asyncio.get_running_loop().time() - age >= opened
+    second.open.set()
+
+
+async def test_a_dump_shows_what_a_shutdown_waits_for() -> None:
+    gate = Gate()
+    system = await ActorSystem("test").start()
+    system.spawn(Hooked, gate, name="slow")
+    gate.open.set()
+    await until(lambda: node(system, "slow").state is ActorState.IDLE)
+    gate.open.clear()
+    gate.entered.clear()
+    ending = asyncio.ensure_future(system.shutdown())
+    await gate.entered.wait()
+    assert "in Hooked.stopped" in block(dumped(system), "/slow  Hooked  stopping for ")
+    gate.open.set()
+    await ending
+    assert "doesn't run" in dumped(system)
+
+
 async def test_an_actor_between_two_instances_is_restarting(system: ActorSystem) -> None:
     gate = Gate()
 
