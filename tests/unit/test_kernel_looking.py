@@ -312,7 +312,8 @@ async def test_a_dump_shows_the_line_at_which_each_handler_waits(system: ActorSy
     assert re.search(r"test_kernel_looking\.py:\d+ in Gate\.passed\n        await self\.open\.wait\(\)\n", plain)
     assert re.search(r"asyncio/locks\.py:\d+ in Event\.wait\n", plain)
     assert "in Wait" in plain
-    assert "in Gate.steps" in block(dump, "/generator ")
+    generator = block(dump, "/generator  Worker")
+    assert re.search(r"in Worker\.step\n.* in Gate\.steps\n.* in Gate\.passed\n", generator)
     gate.open.set()
     other.open.set()
 
