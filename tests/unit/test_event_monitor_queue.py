@@ -123,29 +123,30 @@ async def test_block_waits_for_room_first_come_first_served():
 async def test_block_makes_room_while_a_handler_waits(trusted):
     """R-E3: a place is free as soon as its event is being handled, also of a handler known to be quick."""
     monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=20, overflow=Overflow.BLOCK))
-    go_on, begun = asyncio.Event(), asyncio.Event()
+    holds = {100: Hold(), 200: Hold()}
 
     async def slow(event):
-        if event.data["n"] == 20:
-            begun.set()
-            await go_on.wait()
+        if event.data["n"] in holds:
+            await holds[event.data["n"]](event)
 
     monitor.register_handler("a", slow)
     async with monitor:
         if trusted:
             await fill(monitor, *range(20))
             assert await monitor.idle(5.0)
-        await fill(monitor, 0, 20, *range(2, 20))
-        waiting = asyncio.ensure_future(monitor.queue_event(numbered(21)))
-        next_one = asyncio.ensure_future(monitor.queue_event(numbered(22)))
-        after_that = asyncio.ensure_future(monitor.queue_event(numbered(23)))
-        await begun.wait()
-        assert await waiting
-        assert await next_one
-        assert not after_that.done()
+        await fill(monitor, 100)
+        await holds[100].begun.wait()
+        await fill(monitor, 0, 200, *range(2, 20))
+        waiting = [asyncio.ensure_future(monitor.queue_event(numbered(number))) for number in (20, 21, 22)]
+        await asyncio.sleep(0)
+        assert not any(waiter.done() for waiter in waiting)
+        holds[100].go_on.set()
+        await holds[200].begun.wait()
+        assert await asyncio.gather(*waiting[:2]) == [True, True]
+        assert not waiting[2].done()
         assert monitor.get_stats().queue_depth == 20
-        go_on.set()
-        assert await after_that
+        holds[200].go_on.set()
+        assert await waiting[2]
 
 
 async def test_block_ends_at_its_deadline_and_hands_the_event_back():
