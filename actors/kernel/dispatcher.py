@@ -27,6 +27,7 @@ from telestage.actors.kernel.current import running
 from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.errors import ActorKilled
 from telestage.actors.kernel.flags import SIGNALLED
+from telestage.actors.kernel.hogs import Hogs
 from telestage.actors.kernel.worker import Worker
 from telestage.actors.kernel.working import AT_REST, TURN
 
@@ -69,6 +70,7 @@ class Dispatcher:
         self.cell_class: type[Cell] = Cell
         self.carrier: Carrier | None = None
         self.life: Hooks | None = None  # told when actors come and go
+        self.hogs = Hogs(system.hog_limit)
         self._closing = False
         self._ending: bool | None = False  # None: no more looked for
         self._at_once = TURN  # asks that may be run before the loop has its turn

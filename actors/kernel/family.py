@@ -117,6 +117,7 @@ class Family:
         "stopping",
         "timers",
         "waits_on",
+        "watched",
         "watchers",
         "watching",
     )
@@ -145,6 +146,7 @@ class Family:
         self.grace: asyncio.TimerHandle | None = None
         self.deadline = 0.0  # when the grace is over, in loop time
         self.draining = False
+        self.watched = 0  # messages still to be timed one by one, see `hogs`
         self.stopping = False  # past the point where the grace counts
 
     def cancel_backoff(self) -> None:

@@ -1,11 +1,11 @@
 """What keeps a cell from simply taking its next message: one number, so that one look tells that nothing does.
 
-Invariant: `SIGNALLED` is set whenever another flag is.
+Invariant: `SIGNALLED` is set whenever another flag is, but for `WATCHED`.
 """
 
 from __future__ import annotations
 
-__all__ = ["CLOSED", "FAILED", "FINAL", "HALTED", "PARKED", "PAUSED", "SIGNALLED"]
+__all__ = ["CLOSED", "FAILED", "FINAL", "PARKED", "PAUSED", "SIGNALLED", "WATCHED"]
 
 SIGNALLED = 1
 """Look at the system lane and at the other flags before the next message."""
@@ -19,4 +19,5 @@ PAUSED = 16
 """`Ref.pause` halts it; the system lane goes on."""
 FAILED = 32
 """A failure that isn't answered yet halts it altogether."""
-HALTED = PAUSED | FAILED
+WATCHED = 64
+"""It has kept the event loop too long: its messages are taken one by one, so that the next one to do so is known."""

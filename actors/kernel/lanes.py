@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 __all__ = ["AGEING", "SYSTEM", "Lanes"]
 
@@ -27,20 +28,20 @@ _MOST_EMPTY_LANES = 64  # callers choose the levels: don't keep a deque for each
 class Lanes:
     """Messages by priority level, with ageing. Knows nothing of bounds: the cell counts."""
 
-    __slots__ = ("_arrivals", "_firsts", "_levels", "_order", "_size", "level", "taken")
+    __slots__ = ("_arrivals", "_firsts", "_gone", "_levels", "_order", "level", "taken")
 
     def __init__(self) -> None:
         # level -> arrival number and message, flat: a tuple a message wakes the garbage collector
-        self._levels: dict[int, deque[object]] = {}
+        self._levels: dict[int, deque[Any]] = {}
         self._order: list[int] = []  # the levels that have messages, ascending
         self._arrivals = 0
         self._firsts = 0  # the least arrival number
         self.taken = 1  # how many were taken, and one: never 0, so that its sign can be used
         self.level = 0  # of the message taken last
-        self._size = 0
+        self._gone = -1  # how many left without being taken, less those that came back, less that one
 
     def __len__(self) -> int:
-        return self._size
+        return self._arrivals - self.taken - self._gone
 
     def push(self, message: object, priority: int) -> None:
         """Puts `message` behind its equals."""
@@ -50,10 +51,9 @@ class Lanes:
                 lane = self._levels[priority] = deque()
             self._order.append(priority)
             self._order.sort()
-        self._arrivals += 1
-        lane.append(self._arrivals)
+        self._arrivals = number = self._arrivals + 1
+        lane.append(number)
         lane.append(message)
-        self._size += 1
 
     def push_front(self, entries: Sequence[tuple[object, int]]) -> None:
         """Puts messages, each with its level, before their equals, in their order: the longest waiting of all."""
@@ -65,7 +65,7 @@ class Lanes:
             lane.appendleft(message)
             lane.appendleft(self._firsts)
         self._order.sort()
-        self._size += len(entries)
+        self._gone -= len(entries)
 
     def take(self, most: int) -> Iterator[object]:
         """Yields up to `most` messages, the next one chosen when it is asked for."""
@@ -81,7 +81,6 @@ class Lanes:
             self.level = level
             lane.popleft()
             message = lane.popleft()
-            self._size -= 1
             if not lane:
                 order.remove(level)
                 if len(levels) > _MOST_EMPTY_LANES:
@@ -89,18 +88,17 @@ class Lanes:
             yield message
 
     def _longest_waiting(self, level: int) -> int:
-        number = self._levels[level][0]
-        assert isinstance(number, int)
+        number: int = self._levels[level][0]
         return number
 
     def purge(self, settled: Callable[[object], bool]) -> None:
         """Takes out every message for which `settled` says that nobody waits for it any more."""
         for level in list(self._order):
             lane = self._levels[level]
-            kept: deque[object] = deque()
+            kept: deque[Any] = deque()
             for place in range(1, len(lane), 2):
                 if settled(lane[place]):
-                    self._size -= 1
+                    self._gone += 1
                 else:
                     kept.append(lane[place - 1])
                     kept.append(lane[place])

@@ -23,10 +23,10 @@ from telestage.actors.kernel.errors import MailboxFull
 from telestage.actors.kernel.flags import CLOSED, FINAL
 from telestage.actors.kernel.lanes import Lanes
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
+from telestage.actors.kernel.spec import UNBOUNDED, Spec
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
-    from telestage.actors.kernel.spec import Spec
 
 __all__ = ["Backlog", "Mailbox"]
 
@@ -124,8 +124,17 @@ class Mailbox(Ref):
         """Takes the message in, or says why not."""
         backlog = self.backlog
         inbox = self.inbox
-        if backlog is None and not priority and inbox is not None and len(inbox) < self.limit:
-            inbox.append(message)
+        if backlog is None:
+            if not priority and inbox is not None and len(inbox) < self.limit:
+                inbox.append(message)
+                return None
+        elif (
+            (lanes := backlog.lanes) is not None
+            and inbox is not None
+            and not self.flags & CLOSED
+            and (self.spec.capacity == UNBOUNDED or len(lanes) < self.spec.capacity)
+        ):
+            lanes.push(message, priority)
             return None
         if self.flags & CLOSED:
             return self.gone()

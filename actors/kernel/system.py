@@ -59,6 +59,11 @@ class ActorSystem:
             its own, so that nothing a handler sets is seen by later ones. Default: nothing travels, and what
             a handler sets and doesn't reset may be seen by later messages of any actor.
         instruments: What is told how it goes: traces, metrics. What isn't there costs nothing.
+        hog_limit: Seconds a handler may keep the event loop without awaiting. One that takes longer is named in a
+            WARNING, with its actor: it makes everybody else wait.
+
+    Raises:
+        ValueError: `throughput` is less than 1, or `hog_limit` isn't more than 0.
     """
 
     def __init__(
@@ -71,10 +76,14 @@ class ActorSystem:
         schedule: Scheduling | None = None,
         carry: Sequence[ContextVar[Any]] = (),  # of any type: it is invariant
         instruments: Sequence[Instrument] = (),
+        hog_limit: float = 0.25,
     ) -> None:
         if throughput < 1:
             raise ValueError(f"throughput must be 1 message or more, not {throughput}")
+        if not hog_limit > 0:
+            raise ValueError(f"hog_limit must be more than 0 seconds, not {hog_limit}")
         self.name = name
+        self.hog_limit = hog_limit
         self.dead_letters = DeadLetters()
         self._supervision = supervision
         self._throughput = throughput

@@ -20,6 +20,7 @@ import logging
 import types
 from asyncio import CancelledError
 from collections.abc import Generator
+from time import perf_counter_ns
 from typing import TYPE_CHECKING, cast
 
 from telestage.actors.kernel.envelope import bare
@@ -43,9 +44,11 @@ class Worker:
 
     __slots__ = (
         "_first",
+        "_item",
         "_park",
         "_started",
         "abandoned",
+        "began",
         "cell",
         "context",
         "coroutine",
@@ -64,11 +67,13 @@ class Worker:
         self.dispatcher = dispatcher
         self.cell: Cell | None = None
         self.detached = False  # its handler suspended, so its own Task drives it
+        self.began = 0  # its turn in the cell, or the step of its Task; by the clock of `busy_ns`
         self.since = 0.0  # when that handler suspended first, in loop time
         self.interrupted = False
         self.interruption: Exception | None = None
         self.abandoned = False
         self._first: object = _NOTHING
+        self._item: object = None  # what was being handled when the step began
         self._park: asyncio.Future[None] | None = None
         self._started = False
         self.deadline: asyncio.TimerHandle | None = None
@@ -85,10 +90,31 @@ class Worker:
         self._first = yielded
         self.since = self.dispatcher.loop.time()
         cell.worker = self
+        self._item = cell.current
+        self._stepped()
         if cell.flags:
             suspends(cell)
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
+
+    def _steps(self) -> None:
+        """The Task is about to go on with the handler."""
+        self.began = perf_counter_ns()
+        cell = self.cell
+        self._item = None if cell is None else cell.current
+
+    def _stepped(self) -> None:
+        """The handler waits again, or the turn is over: the time it took is its actor's."""
+        cell = self.cell
+        if cell is not None:
+            elapsed = perf_counter_ns() - self.began
+            cell.busy_ns += elapsed
+            if elapsed > self.dispatcher.hogs.limit_ns:
+                same = cell.current is self._item or cell.current is None
+                alone = same and cell.rest is None and cell.backlog is None
+                self.dispatcher.hogs.note(cell, elapsed, alone, self._item)
+            if cell.current is not self._item:  # the next one of its turn suspended
+                self.since = self.dispatcher.loop.time()
 
     def interrupt(self, reason: Exception | None) -> None:
         """Cancels the suspended handler. `deadline`, set by who calls this, is when it is abandoned."""
@@ -147,18 +173,16 @@ class Worker:
                     cancel = getattr(yielded, "cancel", None)
                     if cancel is None or not cancel():
                         yielded = coroutine.throw(cancelled)
-                cell = self.cell
-                item = None if cell is None else cell.current
                 while yielded is not AT_REST:
                     try:
                         value = yield yielded
                     except BaseException as error:
+                        self._steps()
                         yielded = coroutine.throw(error)
                     else:
+                        self._steps()
                         yielded = coroutine.send(value)
-                    if cell is not None and cell.current is not item:  # the next one of its turn suspended
-                        item = cell.current
-                        self.since = dispatcher.loop.time()
+                    self._stepped()
             except StopIteration:
                 return
             except BaseException as error:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from telestage.actors.kernel.ask import NO_REPLY, Ask
 from telestage.actors.kernel.envelope import Envelope
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped
-from telestage.actors.kernel.flags import PARKED, SIGNALLED
+from telestage.actors.kernel.flags import CLOSED, PARKED, SIGNALLED, WATCHED
 from telestage.actors.kernel.lifecycle import attend
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     """
     ready = dispatcher.ready
     throughput = dispatcher.throughput
+    too_long = dispatcher.hogs.limit_ns
     clock = perf_counter_ns
     while True:
         ask = yield AT_REST
@@ -55,7 +56,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             cell = worker.cell = ask.target
             cell.current = ask
             ask.begun = True
-            began = clock()
+            worker.began = began = clock()
             try:
                 message = ask.message
                 result = cell.spec.handlers[type(message)](cell.actor, message)
@@ -76,10 +77,13 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 _raised(dispatcher, worker, cell, ask, error)
             cell.current = None
             cell.processed += 1
-            if worker.detached:  # the time a handler waited isn't work
+            if worker.detached:  # its time has been counted step by step
                 cell.worker = None
             else:
-                cell.busy_ns += clock() - began
+                elapsed = clock() - began
+                cell.busy_ns += elapsed
+                if elapsed > too_long:
+                    dispatcher.hogs.note(cell, elapsed, True, ask)
             if cell.inbox or cell.flags or cell.backlog is not None:
                 _leave(dispatcher, worker, cell)
                 if worker.interrupted:
@@ -94,7 +98,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
         while ready:
             cell = ready.popleft()
             worker.cell = cell
-            began = now
+            worker.began = began = now
             done = 0
             rest: Any = None  # what of the batch is still to be taken
             lanes: Lanes | None = None
@@ -122,7 +126,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         else:
                             cell.inbox = []
                             cell.rest = mail = rest = iter(batch)
-                            if not cell.flags:  # else it is closed, and the limit 0
+                            if not cell.flags & CLOSED:  # else the limit is 0
                                 cell.limit = cell.spec.limit - done
                     else:
                         mail = rest
@@ -131,7 +135,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         mail = islice(mail, throughput)
             handlers = cell.spec.handlers
             actor = cell.actor
-            item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
+            item: Any = None  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
             plain: Any = None  # the class of the last bare message whose handler is `async`: most are alike
             handler: Any = None
             for item in mail:
@@ -177,10 +181,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                     break
             cell.current = None
             now = clock()
-            if worker.detached:  # the time a handler waited isn't work
-                cell.worker = None
-            else:
-                cell.busy_ns += now - began
+            elapsed = now - began
             if rest is not None:
                 if cell.rest is rest:
                     left = rest.__length_hint__()
@@ -190,6 +191,12 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             elif lanes is not None:
                 done += lanes.taken
             cell.processed += done
+            if worker.detached:  # its time has been counted step by step
+                cell.worker = None
+            else:
+                cell.busy_ns += elapsed
+                if elapsed > too_long and done:
+                    dispatcher.hogs.note(cell, elapsed, done == 1, item)
             left_of_turn -= done or 1
             if cell.flags or cell.backlog is not None:
                 _leave(dispatcher, worker, cell)
@@ -208,6 +215,8 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
 def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
     """Where a cell goes after its turn: to the run queue, aside, or to rest."""
     cell.tidy()
+    if cell.flags & WATCHED:
+        dispatcher.hogs.watched(cell)
     if cell.flags:
         _end_turn(dispatcher, worker, cell)
     elif cell.held():
