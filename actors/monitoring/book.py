@@ -67,6 +67,32 @@ class EventBook:
             own policy does, and the others never notice.
     """
 
+    __slots__ = (
+        "_idle",
+        "_retries",
+        "_rng",
+        "_span",
+        "_spanned",
+        "_stride",
+        "alone",
+        "config",
+        "discarded",
+        "due",
+        "failed",
+        "heartbeats",
+        "name",
+        "processed",
+        "queue",
+        "raises",
+        "ref",
+        "routes",
+        "running",
+        "tasks",
+        "turn",
+        "types",
+        "unhandled",
+    )
+
     def __init__(self, name: str, config: EventMonitorConfig, *, raises: bool = False) -> None:
         self.name = name
         self.config = config
