@@ -21,6 +21,14 @@ from telestage.actors.kernel.errors import (
     Unhandled,
     WrongReply,
 )
+from telestage.actors.kernel.eventstream import (
+    EventStream,
+    Failed,
+    LifecycleEvent,
+    Restarted,
+    Spawned,
+    Stopped,
+)
 from telestage.actors.kernel.handlers import Behaviour, handles
 from telestage.actors.kernel.instruments import Handling, Instrument
 from telestage.actors.kernel.lifecycle import ChildFailed
@@ -60,19 +68,25 @@ __all__ = [
     "DeadLetter",
     "DeadLetters",
     "Directive",
+    "EventStream",
+    "Failed",
     "Handling",
     "Instrument",
     "LeastLoaded",
+    "LifecycleEvent",
     "MailboxFull",
     "NameTaken",
     "QueueWaitTimeout",
     "Ref",
     "Reply",
+    "Restarted",
     "RoundRobin",
     "Router",
     "Routing",
+    "Spawned",
     "StartTimeout",
     "StashFull",
+    "Stopped",
     "Strategy",
     "Supervision",
     "TaskDetails",

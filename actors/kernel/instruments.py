@@ -63,27 +63,35 @@ class Instrument(Protocol):
 
     def ends(self, handling: Handling, begun: object, error: BaseException | None) -> None:
         """The handler has ended, by `error` if that is not None. Called in its context."""
+        return  # here and below: without any body mypy takes a hook for one that has to be overridden
 
     def spawned(self, ref: Ref, cls: type[Actor]) -> None:
         """An actor was made."""
+        return
 
     def failed(self, ref: Ref, cls: type[Actor], error: BaseException, directive: Directive) -> None:
         """An actor failed, and what its supervisor does about it."""
+        return
 
     def restarted(self, ref: Ref, cls: type[Actor]) -> None:
         """A new instance has taken the place of the old one."""
+        return
 
     def stopped(self, ref: Ref, cls: type[Actor]) -> None:
         """An actor is gone for good."""
+        return
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """A message will not be processed."""
+        return
 
     def system_started(self, system: ActorSystem) -> None:
         """A system that has this instrument runs, and has no actors yet."""
+        return
 
     def system_stopped(self, system: ActorSystem) -> None:
         """Its last actor is gone."""
+        return
 
 
 class Hooks:
@@ -93,13 +101,31 @@ class Hooks:
         self._blamed: set[Callable[..., object]] = set()
         self._all = {name: _overridden(instruments, name) for name in _NAMES}
         self.per_message = [each for each in instruments if any(_overrides(each, name) for name in _PER_MESSAGE)]
-        self.of_life = any(self._all[name] for name in ("spawned", "failed", "restarted", "stopped"))
         self.departures = bool(self._all["departs"])
+        self._look()
+
+    def attach(self, instrument: Instrument) -> None:
+        """Has one more told of lives and dead letters, from now on."""
+        for name in _LIFE:
+            if _overrides(instrument, name):
+                self._all[name].append(getattr(instrument, name))
+        self._look()
+
+    def detach(self, instrument: Instrument) -> None:
+        """Takes back `attach`."""
+        for name in _LIFE:
+            hook = getattr(instrument, name)
+            if hook in self._all[name]:
+                self._all[name].remove(hook)
+        self._look()
+
+    def _look(self) -> None:
+        self.of_life = any(self._all[name] for name in _LIFE if name != "dead_letter")
         self.dead_letters = bool(self._all["dead_letter"])
 
     def tell(self, name: str, *args: object) -> None:
         """Calls a hook of all who have it."""
-        for hook in self._all[name]:
+        for hook in tuple(self._all[name]):
             self.call(hook, *args)
 
     def call(self, hook: Callable[..., object], *args: object) -> object:
@@ -113,6 +139,7 @@ class Hooks:
             return None
 
 
+_LIFE = ("spawned", "failed", "restarted", "stopped", "dead_letter")
 _PER_MESSAGE = ("departs", "begins", "ends")
 _NAMES = (
     "departs",

@@ -23,6 +23,7 @@ from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.deadletters import DeadLetters
 from telestage.actors.kernel.dump import Dump, Writable, write
 from telestage.actors.kernel.dumpsignal import SignalDump
+from telestage.actors.kernel.eventstream import EventStream
 from telestage.actors.kernel.instruments import Hooks, Instrument
 from telestage.actors.kernel.interrupting import PATIENCE
 from telestage.actors.kernel.looking import ActorNode, every_cell, tree_of
@@ -92,6 +93,8 @@ class ActorSystem:
         self._carry = tuple(carry)
         self._instruments = tuple(instruments)
         self._hooks = Hooks(self._instruments)
+        self.events = EventStream(self, self._publish_own)
+        """Publish and subscribe by type; dead letters and the lives of actors are published there."""
         self._tasks: TaskRegistry | None = None
         self._root: Cell | None = None
         self._shown_root: Cell | None = None  # also while it is being shut down
@@ -110,6 +113,23 @@ class ActorSystem:
         if self._tasks is None:
             raise RuntimeError(f"actor system {self.name!r} was not started: use `async with`, or `await start()`")
         return self._tasks
+
+    def _publish_own(self, source: Instrument, wanted: bool) -> None:
+        """Has the stream of events told of the system's own ones, or no longer."""
+        if wanted:
+            self._hooks.attach(source)
+        else:
+            self._hooks.detach(source)
+        if self._root is not None:
+            self._root.dispatcher.life = self._hooks if self._hooks.of_life else None
+        self._tell_of_letters()
+
+    def _tell_of_letters(self) -> None:
+        """Has the hooks told of dead letters while there are any that want it."""
+        if self._hooks.dead_letters and not self._subscriptions:
+            self._subscriptions.append(self.dead_letters.subscribe(partial(self._hooks.tell, "dead_letter")))
+        elif not self._hooks.dead_letters and self._subscriptions:
+            self._subscriptions.pop()()
 
     async def start(self) -> Self:
         """Starts on the running loop.
@@ -134,8 +154,7 @@ class ActorSystem:
         )
         dispatcher.cell_class, dispatcher.carrier = carrier.cell_class, carrier
         dispatcher.life = self._hooks if self._hooks.of_life else None
-        if self._hooks.dead_letters:
-            self._subscriptions.append(self.dead_letters.subscribe(partial(self._hooks.tell, "dead_letter")))
+        self._tell_of_letters()
         self._tasks.add_source(lambda: suspended_in(dispatcher))
         supervises = self._supervision or Actor.supervision
 
