@@ -34,6 +34,11 @@ def allow(asker: Cell, target: Cell) -> None:
         raise AskCycle((asker.path, asker.path))
     if target.family is None or target.family.waits_on is None:
         return
+    waits: Cell | list[Cell] | None = target.family.waits_on
+    while waits is not None and waits is not asker and not isinstance(waits, list):  # mostly each waits for one other
+        waits = waits.family.waits_on if waits.family is not None else None
+    if waits is None:
+        return
     # breadth first over the actors that wait; each remembers who led to it, for the path
     came_from: dict[Cell, Cell] = {target: asker}
     frontier = [target]
