@@ -68,7 +68,9 @@ def explore(test: Test, schedules: int = 1000, *, seed: int = 0, attempts: int =
 
     Raises:
         ScheduleFailed: The test failed under one.
+        RuntimeError: It is called in a running event loop, beside which no other can run.
     """
+    _refuse_in_a_loop("explore")
     began = perf_counter()
     digests: set[int] = set()
     choices = 0
@@ -95,10 +97,20 @@ def replay(test: Test, schedule: int | str) -> None:
     Raises:
         Exception: What the test raised.
         LeftBehind: It left something behind.
+        RuntimeError: It is called in a running event loop.
     """
+    _refuse_in_a_loop("replay")
     error = _attempt(test, Schedule(schedule))
     if error is not None:
         raise error
+
+
+def _refuse_in_a_loop(what: str) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{what} runs event loops of its own: call it in a plain function, not in a running loop")
 
 
 def _attempt(test: Test, schedule: Schedule) -> Exception | None:

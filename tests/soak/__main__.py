@@ -12,7 +12,7 @@ import random
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from types import ModuleType
 
 from hypothesis import settings
@@ -69,6 +69,7 @@ def main() -> int:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
+    worked = process_time()
     for number, test in enumerate(tests):
         count = asked.schedules * (number + 1) // len(tests) - asked.schedules * number // len(tests)
         try:
@@ -84,7 +85,10 @@ def main() -> int:
         )
     spent = perf_counter() - began
     if tests:
-        print(f"{ran} schedules in {spent:.1f} s, {ran / spent:.0f} a second", flush=True)
+        worked = process_time() - worked
+        print(
+            f"{ran} schedules in {spent:.1f} s ({worked:.1f} s of them at work), {ran / spent:.0f} a second", flush=True
+        )
     longer = settings(max_examples=asked.examples, stateful_step_count=80, deadline=None)
     for machine in kinds:
         began = perf_counter()

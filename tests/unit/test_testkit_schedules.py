@@ -213,6 +213,15 @@ def test_a_race_that_the_ordinary_run_never_loses_is_found() -> None:
         explore(lost_update, 200)
 
 
+async def test_in_a_running_loop_there_is_no_exploring() -> None:
+    async def fine() -> None: ...
+
+    with pytest.raises(RuntimeError, match="explore runs event loops of its own"):
+        explore(fine, 1)
+    with pytest.raises(RuntimeError, match="replay runs event loops of its own"):
+        replay(fine, 1)
+
+
 def test_explore_says_what_it_ran() -> None:
     async def fine() -> None:
         await play([])
