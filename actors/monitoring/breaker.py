@@ -50,7 +50,7 @@ class CircuitBreaker:
     def failed(self, now: float) -> bool:
         """A call didn't; says whether the breaker is open now because of it."""
         self.row += 1
-        if self._opened is not None or (self._failures is not None and self.row >= self._failures):
+        if self._failures is not None and self.row >= self._failures:  # so is a trial's: the row goes on
             self._opened = now
             return True
         return False

@@ -224,6 +224,7 @@ async def test_a_handler_that_cancels_itself_has_failed_and_ends_nothing():
         assert monitor.get_stats().failed == 2
         assert monitor.get_stats().processed == 0
         assert [handler.successes for handler in monitor.get_stats().handlers] == [0, 1]
+        assert "CancelledError" in handler_of(monitor).last_failure
 
 
 async def test_one_handler_of_an_event_that_fails_leaves_the_others_alone():
@@ -432,6 +433,77 @@ async def test_a_success_between_failures_keeps_the_breaker_closed():
         await give(monitor, *["a"] * 15)
         assert (handler_of(monitor).calls, handler_of(monitor).failures, handler_of(monitor).skipped) == (15, 10, 0)
         assert handler_of(monitor).success_rate == pytest.approx(1 / 3)
+
+
+async def test_failures_in_a_row_are_counted_so_of_a_handler_known_to_be_quick():
+    """R-E5: a success in between ends the row."""
+    fails = ([False] * 30 + [True, True]) * 4
+
+    def handler(event):
+        if fails.pop(0):
+            raise LookupError
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", handler, policy=HandlerPolicy(max_handler_failures=None))
+        await give(monitor, *["a"] * len(fails))
+        assert (handler_of(monitor).failures, handler_of(monitor).skipped) == (8, 0)
+        assert handler_of(monitor).consecutive_failures == 2
+
+
+async def test_a_trial_that_asks_to_be_made_again_opens_the_breaker_again():
+    """R-E5: one trial is one call."""
+    policy = HandlerPolicy(breaker_failures=1, breaker_seconds=0.05, max_handler_failures=None)
+    errors = [LookupError(), RetryableError("not yet"), LookupError()]
+
+    def handler(event):
+        raise errors.pop(0)
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", handler, policy=policy)
+        await give(monitor, "a")
+        await asyncio.sleep(0.06)  # longer than it stays open
+        await give(monitor, "a")
+        assert (handler_of(monitor).calls, handler_of(monitor).retries) == (2, 0)
+        assert handler_of(monitor).breaker is BreakerState.OPEN
+
+
+async def test_a_handler_added_or_replaced_in_the_middle_of_a_run_gets_the_next_event():
+    """R-E2, R-M1: though the one there is is known to be quick."""
+    got = []
+
+    def first(event):
+        got.append("first")
+        if len(got) == 50:
+            monitor.register_handler("a", first)
+        if len(got) == 100:
+            monitor.register_handler("a", second)
+
+    def second(event):
+        got.append("second")
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", first)
+        await give(monitor, *["a"] * 110)
+        first_one, second_one = monitor.get_stats().handlers
+        assert (first_one.calls, second_one.calls) == (60, 10)
+
+
+async def test_a_disabled_handler_stays_so_when_it_is_left_alone():
+    """R-E4."""
+
+    def dead(event):
+        if dead.calls >= 20:
+            raise FatalError("no such table")
+        dead.calls += 1
+
+    dead.calls = 0
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", dead)
+        await give(monitor, *["a"] * 21)
+        monitor.register_handler("a", print)
+        monitor.unregister_handler("a", print)
+        await give(monitor, "a")
+        assert (handler_of(monitor).calls, monitor.get_stats().unhandled) == (21, 1)
 
 
 async def test_a_call_past_its_timeout_is_cancelled_and_has_failed():
