@@ -2,6 +2,7 @@
 
 from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.ask import NO_REPLY, Reply
+from telestage.actors.kernel.blocking import BlockingActorSystem, BlockingRef
 from telestage.actors.kernel.deadletters import DeadLetter, DeadLetters
 from telestage.actors.kernel.errors import (
     ActorError,
@@ -62,6 +63,8 @@ __all__ = [
     "AsyncioSystemBase",
     "Backoff",
     "Behaviour",
+    "BlockingActorSystem",
+    "BlockingRef",
     "ChildFailed",
     "ChildKind",
     "ConsistentHash",

@@ -15,8 +15,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -31,6 +29,7 @@ from thespian.actors import ActorAddress, ActorSystemFailure, ActorSystemRequest
 from thespian.system import isInternalActorSystemMessage
 from thespian.system.timing import timePeriodSeconds, toTimeDeltaOrNone
 
+from telestage.actors.kernel.loopthread import LoopBlocked, LoopEnded, LoopThread
 from telestage.actors.kernel.system import ActorSystem
 from telestage.actors.kernel.thespian_host import Parcel
 from telestage.actors.kernel.thespian_post import Outsider, PostOffice
@@ -134,12 +133,8 @@ class AsyncioSystemBase:
         self.capabilities = {} if capabilities is None else capabilities
         self._private = count(1)
         self._main = Requester(self, "System:ExternalRequester")
-        started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, PostOffice]] = concurrent.futures.Future()
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(self._serve(started)), name="telestage thespian", daemon=True
-        )
-        self._thread.start()
-        self._loop, self._office = started.result(_REQUEST_PATIENCE)
+        self._thread = LoopThread("telestage thespian", self._serve, patience=_REQUEST_PATIENCE)
+        self._office = self._thread.value
 
     # -- what Thespian's ActorSystem calls ------------------------------------------------------------
 
@@ -187,14 +182,12 @@ class AsyncioSystemBase:
 
     def shutdown(self) -> None:
         """Ends every actor, then the loop and its thread. Idempotent."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: an actor ended the system
-            self._loop.call_soon_threadsafe(self._office.end)
-        if threading.current_thread() is not self._thread:
-            self._thread.join(_THREAD_PATIENCE)
-            if self._thread.is_alive():
-                _log.warning(
-                    "the thread of the actor system did not end within %g s: a handler blocks it", _THREAD_PATIENCE
-                )
+        with contextlib.suppress(LoopEnded):  # an actor ended the system
+            self._thread.post(self._office.end)
+        if not self._thread.inside and not self._thread.join(_THREAD_PATIENCE):
+            _log.warning(
+                "the thread of the actor system did not end within %g s: a handler blocks it", _THREAD_PATIENCE
+            )
 
     # -- what its outsiders need ----------------------------------------------------------------------
 
@@ -205,8 +198,8 @@ class AsyncioSystemBase:
             ActorSystemFailure: The system has ended.
         """
         try:
-            self._loop.call_soon_threadsafe(self._office.route, parcel)
-        except RuntimeError as error:
+            self._thread.post(self._office.route, parcel)
+        except LoopEnded as error:
             raise ActorSystemFailure("the actor system has been shut down") from error
 
     def dismiss(self, outsider: Outsider) -> None:
@@ -219,47 +212,27 @@ class AsyncioSystemBase:
         Raises:
             ActorSystemFailure: An actor asks or listens as if it were outside.
         """
-        if threading.current_thread() is self._thread:
+        if self._thread.inside:
             raise ActorSystemFailure("an actor can't wait for its own system: send, and get the answer as a message")
 
     # -- parts ----------------------------------------------------------------------------------------
 
     def _call(self, function: Callable[[], T]) -> T:
         """Runs `function` on the loop, and waits for it."""
-        if threading.current_thread() is self._thread:
-            return function()
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:  # whatever it was, it is the caller's
-                future.set_exception(error)
-
         try:
-            self._loop.call_soon_threadsafe(run)
-            return future.result(_REQUEST_PATIENCE)
-        except concurrent.futures.TimeoutError as error:
-            if future.done():
-                raise
-            raise ActorSystemRequestTimeout(f"no answer within {_REQUEST_PATIENCE:g} s: a handler blocks") from error
-        except RuntimeError as error:
-            if future.done():
-                raise
+            return self._thread.call(function, timeout=_REQUEST_PATIENCE)
+        except LoopEnded as error:
             raise ActorSystemFailure("the actor system has been shut down") from error
+        except LoopBlocked as error:
+            raise ActorSystemRequestTimeout(f"no answer within {_REQUEST_PATIENCE:g} s: a handler blocks") from error
 
-    async def _serve(self, started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, PostOffice]]) -> None:
-        try:
-            async with ActorSystem("thespian") as system:
-                office = PostOffice(system, self.capabilities)
-                office.admit(self._main)
-                started.set_result((asyncio.get_running_loop(), office))
-                try:
-                    await office.ended.wait()
-                    await office.exit_all()
-                finally:
-                    office.close_all()
-        except BaseException as error:
-            if not started.done():
-                started.set_exception(error)
-            raise
+    async def _serve(self, started: Callable[[PostOffice], None]) -> None:
+        async with ActorSystem("thespian") as system:
+            office = PostOffice(system, self.capabilities)
+            office.admit(self._main)
+            started(office)
+            try:
+                await office.ended.wait()
+                await office.exit_all()
+            finally:
+                office.close_all()

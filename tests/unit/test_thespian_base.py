@@ -354,7 +354,7 @@ def test_an_actor_can_end_the_system_and_nobody_waits_for_ever() -> None:
     system = ActorSystem(base, logDefs=False, transientUnique=True)
     family = system.createActor(Family)
     assert system.ask(family, "end it all", None) is None
-    until(lambda: not base._thread.is_alive())
+    until(lambda: not base._thread.alive)
     with pytest.raises(ActorSystemFailure):
         system.tell(family, "anybody?")
     with pytest.raises(ActorSystemFailure):
