@@ -99,6 +99,10 @@ class Mailbox(Ref):
     ) -> None:
         if sender is not None:
             message = Envelope(message, sender)
+        inbox = self.inbox
+        if inbox is not None and not priority and self.backlog is None and len(inbox) < self.limit:
+            inbox.append(message)  # as `admit`, without the call
+            return
         room = self.backlog.room if self.backlog is not None else None
         if room is None:
             refusal = self.admit(message, priority)

@@ -46,7 +46,6 @@ class Worker:
         "_first",
         "_item",
         "_park",
-        "_started",
         "abandoned",
         "began",
         "cell",
@@ -75,14 +74,15 @@ class Worker:
         self._first: object = _NOTHING
         self._item: object = None  # what was being handled when the step began
         self._park: asyncio.Future[None] | None = None
-        self._started = False
         self.deadline: asyncio.TimerHandle | None = None
         self.context = dispatcher.context.copy()
         self.coroutine = cast("Generator[object, Ask | None, None]", work(dispatcher, self))
         next(self.coroutine)  # to its first rest
         self.run = self.context.run
         self.step = self.coroutine.send
-        self.task = dispatcher.loop.create_task(self._live(), name="telestage worker", context=self.context)
+        life = self._live()
+        life.send(None)  # begun already: what its Task is cancelled with before its first step is then seen in there
+        self.task = dispatcher.loop.create_task(life, name="telestage worker", context=self.context)
 
     def adopt(self, yielded: object, cell: Cell) -> None:
         """The handler suspended on `yielded`: the Task takes over."""
@@ -120,8 +120,7 @@ class Worker:
         """Cancels the suspended handler. `deadline`, set by who calls this, is when it is abandoned."""
         self.interrupted = True
         self.interruption = reason
-        if self._started:
-            self.task.cancel()
+        self.task.cancel()
 
     def abandon(self) -> None:
         """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes."""
@@ -140,32 +139,35 @@ class Worker:
             )
 
     async def _live(self) -> None:
-        dispatcher = self.dispatcher
-        self._started = True
-        if self.interrupted:  # before the Task had its first step
-            self.task.cancel()
         try:
             await self._drive()
         finally:
             if self.deadline is not None:
                 self.deadline.cancel()
-            dispatcher.dismiss(self)
+            self.dispatcher.dismiss(self)
 
     @types.coroutine
     def _drive(self) -> Generator[object, None, None]:
         dispatcher = self.dispatcher
         coroutine = self.coroutine
+        begun = False
         while True:
             cancelled: CancelledError | None = None
             if self._first is _NOTHING:
-                self._park = dispatcher.loop.create_future()
                 try:
-                    yield from self._park
+                    if begun:
+                        self._park = dispatcher.loop.create_future()
+                        yield from self._park
+                    else:  # until the first step of the Task
+                        begun = True
+                        yield None
                 except CancelledError as error:
                     if self._first is _NOTHING:  # cancelled while idle: the end of the loop, or a stray
                         coroutine.close()
                         return
                     cancelled = error
+                if self._first is _NOTHING:
+                    continue
             yielded = self._first
             self._first = _NOTHING
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 from telethon.events import StopPropagation
@@ -25,11 +25,18 @@ __all__ = ["Arrived", "MonitorActor"]
 class Arrived(msgspec.Struct, frozen=True):
     """An event that passed the monitor's filter, but for its `func`; or what the filter raised instead."""
 
-    type: ClassVar[str] = ARRIVED
-    priority: ClassVar[EventPriority] = EventPriority.NORMAL
-
     event: Any
     error: Exception | None = None
+
+    @property
+    def type(self) -> str:
+        """The same for all: a Telegram monitor has one handler."""
+        return ARRIVED
+
+    @property
+    def priority(self) -> EventPriority:
+        """The same for all: they stay in order."""
+        return EventPriority.NORMAL
 
 
 class MonitorActor(EventActor):

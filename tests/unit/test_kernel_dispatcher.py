@@ -129,6 +129,32 @@ async def test_a_handler_may_cancel_itself_before_it_suspends(system: ActorSyste
     assert await system.spawn(Runs).ask("others are unharmed", timeout=1)
 
 
+def test_the_very_first_handler_may_cancel_itself() -> None:
+    """The Task of its worker has had no step of its own by then, and must not be lost for that."""
+
+    class CancelsItself(Actor):
+        @handles(str)
+        async def run(self, message: str) -> str:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                task.uncancel()
+            return message
+
+    async def main() -> object:
+        system = ActorSystem()
+        await system.start()
+        try:
+            return await system.spawn(CancelsItself).ask("delivered", timeout=5)
+        finally:
+            await system.shutdown()
+
+    assert asyncio.run(main()) == "delivered"
+
+
 async def test_futures_deliver_results_and_errors(system: ActorSystem) -> None:
     loop = asyncio.get_running_loop()
     ref = system.spawn(Runs)
