@@ -41,6 +41,7 @@ from telestage.actors.kernel import (
     LifecycleEvent,
     MailboxFull,
     NameTaken,
+    Overflow,
     QueueWaitTimeout,
     Ref,
     Reply,
@@ -80,7 +81,6 @@ if TYPE_CHECKING:
         MonitorError,
         MonitorHealth,
         MonitorStopped,
-        Overflow,
         RetryableError,
         UnknownEventType,
     )
@@ -207,7 +207,6 @@ _MONITORING = frozenset(
         "MonitorError",
         "MonitorHealth",
         "MonitorStopped",
-        "Overflow",
         "RetryableError",
         "UnknownEventType",
     }

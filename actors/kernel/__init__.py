@@ -34,6 +34,7 @@ from telestage.actors.kernel.handlers import Behaviour, handles
 from telestage.actors.kernel.instruments import Handling, Instrument
 from telestage.actors.kernel.lifecycle import ChildFailed
 from telestage.actors.kernel.looking import ActorNode, ActorState
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.routers import Router
 from telestage.actors.kernel.routing import ConsistentHash, LeastLoaded, RoundRobin, Routing
@@ -79,6 +80,7 @@ __all__ = [
     "LifecycleEvent",
     "MailboxFull",
     "NameTaken",
+    "Overflow",
     "QueueWaitTimeout",
     "Ref",
     "Reply",

@@ -18,6 +18,7 @@ from telestage.actors.kernel.errors import Unhandled
 from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.forwarding import SAME, forward
 from telestage.actors.kernel.handlers import Behaviour, HandlerTable
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spawning import spawn
 from telestage.actors.kernel.spec import Spec
@@ -154,13 +155,14 @@ class Actor(thespian.actors.Actor):
         supervision: Supervision | None = None,
         kind: ChildKind = ChildKind.TRANSIENT,
         redeliver: int = 0,
+        overflow: Overflow = Overflow.FAIL,
         **kwargs: object,
     ) -> Ref:
         """Makes a child. See `ActorSystem.spawn`."""
         if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
             spec = cls.plain_spec
         else:
-            spec = Spec(cls, capacity, supervision, kind, redeliver)
+            spec = Spec(cls, capacity, supervision, kind, redeliver, overflow)
         return spawn(self._cell, spec, (args, kwargs) if args or kwargs else None, name)
 
     def tell(self, ref: Ref, message: object, *, priority: int = 0) -> None:

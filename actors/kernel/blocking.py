@@ -20,6 +20,7 @@ from typing import Self, TypeVar, overload
 from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.errors import ActorStopped, AskTimeout
 from telestage.actors.kernel.loopthread import LoopBlocked, LoopEnded, LoopThread
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.supervision import ChildKind, Supervision
 from telestage.actors.kernel.system import ActorSystem
@@ -199,6 +200,7 @@ class BlockingActorSystem:
         supervision: Supervision | None = None,
         kind: ChildKind = ChildKind.TRANSIENT,
         redeliver: int = 0,
+        overflow: Overflow = Overflow.FAIL,
         **kwargs: object,
     ) -> BlockingRef:
         """`ActorSystem.spawn`. Raises the same errors, and `RuntimeError` if the system doesn't run."""
@@ -211,6 +213,7 @@ class BlockingActorSystem:
                 supervision=supervision,
                 kind=kind,
                 redeliver=redeliver,
+                overflow=overflow,
                 **kwargs,
             )
         )

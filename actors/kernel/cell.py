@@ -184,7 +184,7 @@ class Cell(Mailbox):
         future: asyncio.Future[object] | None = ask.future
         if future is None:  # else it has been handed on or put aside already
             future = ask.future = dispatcher.loop.create_future()
-            if not ask.begun and (refusal := self.admit(ask, priority)):
+            if not ask.begun and (refusal := self.admit_ask(ask, priority)):
                 raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
         start_by = None
         if queue_timeout is not None:  # also if it has begun: it may yet wait elsewhere
@@ -316,6 +316,10 @@ class Cell(Mailbox):
         """The handler answers later: the ask is remembered, so that a restart or a stop can settle it."""
         if not ask.settled and self.current is ask:  # else it has been handed on or put aside
             self.kin.owed[ask] = None
+
+    def count(self, *, refused: int = 0, dropped: int = 0) -> None:
+        self.kin.refused += refused
+        self.kin.dropped += dropped
 
     def abandoned_ask(self, ask: Ask) -> None:
         stash = None if self.family is None else self.family.stash

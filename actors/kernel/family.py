@@ -103,6 +103,7 @@ class Family:
         "control",
         "deadline",
         "draining",
+        "dropped",
         "escalated",
         "grace",
         "group",
@@ -110,6 +111,7 @@ class Family:
         "orders",
         "overdue",
         "owed",
+        "refused",
         "restarts",
         "stash",
         "stop_error",
@@ -131,6 +133,7 @@ class Family:
         self.timers: dict[Timer, None] = {}  # the actor's own; end with its instance
         self.owed: dict[Ask, None] = {}  # asks whose handler returned NO_REPLY
         self.restarts = RestartLog()
+        self.refused = self.dropped = 0  # messages, by a full mailbox and for newer ones
         self.stash: Stash | None = None
         self.orders: list[Step] = []  # steps of the lifecycle still to be done
         self.cause: BaseException | None = None  # of the restart under way

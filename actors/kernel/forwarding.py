@@ -78,7 +78,7 @@ def forward(cell: Cell, ref: Ref, message: object, priority: int) -> None:
     if message is not SAME:
         item.message = target.packed(message)
     item.target = target
-    if refusal := target.admit(item, priority):
+    if refusal := target.admit_ask(item, priority):
         item.fail(refusal)
     else:
         wait_on(item)

@@ -67,6 +67,20 @@ class Lanes:
         self._order.sort()
         self._gone -= len(entries)
 
+    def take_oldest(self, priority: int, may_go: Callable[[object], bool]) -> object:
+        """Takes out the oldest message of the least level, up to `priority`, that has one that `may_go`, or None."""
+        for level in [level for level in self._order if level <= priority]:
+            lane = self._levels[level]
+            for place in range(1, len(lane), 2):
+                message = lane[place]
+                if may_go(message):
+                    del lane[place], lane[place - 1]
+                    self._gone += 1
+                    if not lane:
+                        self._order.remove(level)
+                    return message
+        return None
+
     def take(self, most: int) -> Iterator[object]:
         """Yields up to `most` messages, the next one chosen when it is asked for."""
         order = self._order

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
@@ -22,6 +22,7 @@ from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import MailboxFull
 from telestage.actors.kernel.flags import CLOSED, FINAL
 from telestage.actors.kernel.lanes import Lanes
+from telestage.actors.kernel.overflow import Overflow, RoomForAsk, drop_oldest
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.spec import UNBOUNDED, Spec
 
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Backlog", "Mailbox"]
 
-_Waiting = tuple[asyncio.Future[None], object, int]  # a sender, its message, and the priority of that
+_Waiting = tuple[asyncio.Future[None] | RoomForAsk, object, int]  # a sender, its message, and the priority of that
+
+
+_AT_ONCE = (Overflow.DROP_NEWEST, Overflow.DROP_OLDEST)  # who sends doesn't wait for room
 
 
 class Backlog:
@@ -108,8 +112,9 @@ class Mailbox(Ref):
             refusal = self.admit(message, priority)
             if refusal is None:
                 return
-            if not isinstance(refusal, MailboxFull):
+            if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
                 raise refusal.with_traceback(None)
+            self.count(refused=-1)  # not yet
             room = self.more().room = deque()
         loop = self.dispatcher.loop
         waiter: asyncio.Future[None] = loop.create_future()
@@ -145,8 +150,12 @@ class Mailbox(Ref):
         if self.held() >= self.spec.capacity:
             if backlog is not None and backlog.stale:
                 self._purge(backlog)
-            if self.held() >= self.spec.capacity:
+            if self.held() >= self.spec.capacity and not (
+                self.spec.overflow is Overflow.DROP_OLDEST and drop_oldest(self, priority)
+            ):
+                self.count(refused=1)
                 return MailboxFull(self.path, self.spec.capacity, bare(message))
+            backlog, inbox = self.backlog, self.inbox
         lanes = backlog.lanes if backlog is not None else None
         if priority and lanes is None:
             lanes = self._use_lanes()
@@ -164,9 +173,46 @@ class Mailbox(Ref):
             self.limit = self.spec.limit - self._left_of_batch()
         return None
 
+    def admit_ask(self, ask: Ask, priority: int) -> Exception | None:
+        """`admit`; one that is to wait for room does."""
+        room = None if self.backlog is None else self.backlog.room
+        if self.spec.overflow is Overflow.BLOCK and room is not None and not self.flags & CLOSED:
+            room.append((RoomForAsk(ask), ask, priority))
+            return None
+        refusal = self.admit(ask, priority)
+        if self.spec.overflow is Overflow.BLOCK and isinstance(refusal, MailboxFull):
+            self.count(refused=-1)
+            self.more().room = deque([(RoomForAsk(ask), ask, priority)])
+            return None
+        return refusal
+
+    @abstractmethod
+    def count(self, *, refused: int = 0, dropped: int = 0) -> None:
+        """Counts messages that a full mailbox refused, or dropped for newer ones."""
+
+    def take_oldest(self, priority: int, may_go: Callable[[object], bool]) -> object:
+        """Takes out the oldest of the least urgent that `may_go`; None if all are more urgent than `priority`."""
+        lanes = None if self.backlog is None else self.backlog.lanes
+        if lanes is not None:
+            return lanes.take_oldest(priority, may_go)
+        if priority < 0:
+            return None
+        inbox = self.inbox
+        if inbox and self.rest is None and may_go(inbox[0]):
+            return inbox.pop(0)
+        waiting = [*self._take_rest(), *(inbox or ())]
+        place = next((place for place, item in enumerate(waiting) if may_go(item)), None)
+        item = None if place is None else waiting.pop(place)
+        self.inbox = waiting
+        return item
+
     def abandoned_ask(self, ask: Ask) -> None:
         """The asker of a waiting message has given up: its place is free."""
         backlog = self.more()
+        entry = next((entry for entry in backlog.room or () if entry[1] is ask), None)
+        if entry is not None:
+            self._leave_room(entry)
+            return
         backlog.stale += 1
         if backlog.room is not None:
             self.make_room()
@@ -284,6 +330,7 @@ class Mailbox(Ref):
         waiter, message, _ = entry
         if not waiter.done():
             self._leave_room(entry)
+            self.count(refused=1)
             waiter.set_exception(MailboxFull(self.path, self.spec.capacity, bare(message)))
 
     def _leave_room(self, entry: _Waiting) -> None:

@@ -31,6 +31,7 @@ from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.current import current_task
 from telestage.actors.kernel.errors import ActorStopped
 from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.routing import RoundRobin, Routing
 from telestage.actors.kernel.stopping import Terminated
@@ -52,6 +53,7 @@ class _Recipe(msgspec.Struct):
     args: tuple[object, ...]
     kwargs: Mapping[str, Any]
     capacity: int | None
+    overflow: Overflow
     supervision: Supervision | None
     size: int
 
@@ -82,6 +84,7 @@ class _Pool(Actor):
                 *recipe.args,
                 name=name,
                 capacity=recipe.capacity,
+                overflow=recipe.overflow,
                 supervision=recipe.supervision,
                 **recipe.kwargs,
             )
@@ -140,6 +143,7 @@ class Router(Ref):
         routing: Routing | None = None,
         name: str | None = None,
         capacity: int | None = None,
+        overflow: Overflow = Overflow.FAIL,
         supervision: Supervision | None = None,
         **kwargs: object,
     ) -> Router:
@@ -151,6 +155,7 @@ class Router(Ref):
             routing: Who gets which message; a rule that no other router uses. Default: `RoundRobin()`.
             name: Of the pool; the routees' are `1`, `2`, ...
             capacity: Of each routee's mailbox. Default: no bound.
+            overflow: What becomes of a message that such a mailbox has no room for.
             supervision: How each routee's failures are answered. Default: as any actor's.
 
         Raises:
@@ -161,7 +166,7 @@ class Router(Ref):
         if size < 1:
             raise ValueError(f"a router needs 1 routee or more, not {size}")
         rule = RoundRobin() if routing is None else routing
-        recipe = _Recipe(actor_class, args, kwargs, capacity, supervision, size)
+        recipe = _Recipe(actor_class, args, kwargs, capacity, overflow, supervision, size)
         pool = owner.spawn(_Pool, recipe, rule, name=name)
         assert isinstance(pool, Cell)
         return cls(pool, rule)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from copy import copy
 from typing import TYPE_CHECKING
 
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.supervision import ChildKind, Strategy, Supervision
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Spec:
         "handlers",
         "kind",
         "limit",
+        "overflow",
         "redeliver",
         "restarting_hook",
         "started_hook",
@@ -52,6 +54,7 @@ class Spec:
         supervision: Supervision | None = None,
         kind: ChildKind = ChildKind.TRANSIENT,
         redeliver: int = 0,
+        overflow: Overflow = Overflow.FAIL,
     ) -> None:
         if capacity is not None and capacity < 1:
             raise ValueError(f"capacity of {cls.__qualname__} must be 1 message or more, or None, not {capacity}")
@@ -66,6 +69,7 @@ class Spec:
         self.limit = min(self.capacity, _QUICK_LIMIT)
         self.supervision = supervision
         self.kind = kind
+        self.overflow = overflow
         self.redeliver = redeliver
         self.handlers: HandlerTable = cls.handler_table()
         self.behaviour: Behaviour | None = None  # what they have become

@@ -34,6 +34,12 @@ class ActorStatistics(msgspec.Struct, frozen=True):
     """Seconds since that handler suspended first."""
     details: dict[str, object]
     """What `Actor.inspect` tells."""
+    refused: int = 0
+    """Messages that the full mailbox didn't take: dead letters, and asks and sends that failed with `MailboxFull`."""
+    dropped: int = 0
+    """Messages that waited and had to make room for newer ones (`Overflow.DROP_OLDEST`)."""
+    # Not counted: what was accepted (it is `processed + waiting + dropped`, but for asks that were given up and what is
+    # aside) and how many waited at most. Either would be one more step in each `tell`, which takes 130 ns.
 
 
 def statistics_of(cell: Cell) -> ActorStatistics:
@@ -49,6 +55,8 @@ def statistics_of(cell: Cell) -> ActorStatistics:
         running=None if worker is None else type(bare(cell.current)).__name__,
         running_for=0.0 if worker is None else cell.dispatcher.loop.time() - worker.since,
         details=_details(cell),
+        refused=cell.family.refused if cell.family is not None else 0,
+        dropped=cell.family.dropped if cell.family is not None else 0,
     )
 
 

@@ -27,6 +27,7 @@ from telestage.actors.kernel.eventstream import EventStream
 from telestage.actors.kernel.instruments import Hooks, Instrument
 from telestage.actors.kernel.interrupting import PATIENCE
 from telestage.actors.kernel.looking import ActorNode, every_cell, tree_of
+from telestage.actors.kernel.overflow import Overflow
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.scheduling import Scheduling, dispatcher_for
 from telestage.actors.kernel.spawning import spawn
@@ -248,6 +249,7 @@ class ActorSystem:
         supervision: Supervision | None = None,
         kind: ChildKind = ChildKind.TRANSIENT,
         redeliver: int = 0,
+        overflow: Overflow = Overflow.FAIL,
         **kwargs: object,
     ) -> Ref:
         """Makes a top-level actor: `cls(*args, **kwargs)`, in a mailbox of its own.
@@ -258,6 +260,13 @@ class ActorSystem:
             supervision: How its own failures are answered. Default: as its parent's `supervision` says. With a
                 parent that restarts siblings together, of this one only the `directives` are used.
             kind: When it is restarted. Default: after a failure, but not when it stops itself.
+            overflow: What becomes of a message that the full mailbox has no room for; of use with a `capacity`.
+                Default: what is told becomes a dead letter, an ask fails with `MailboxFull`, `send` waits for room.
+                With `DROP_NEWEST` `send` doesn't wait either. With `DROP_OLDEST` the oldest of the least urgent
+                that wait makes room, as a dead letter or with `MailboxFull` to its asker; if all are more urgent
+                the new one is refused. With `BLOCK` asks wait for room, too, until their deadlines; what is told
+                can't wait.
+                What the system says is never dropped.
             redeliver: How often a told message whose handling failed is given again, first of all, after the
                 restart. Default: it is dropped. What was asked is never given again: its asker has the error.
                 Hazard: a message that fails every time uses up the restart budget, and what it did before
@@ -275,7 +284,7 @@ class ActorSystem:
         if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
             spec = cls.plain_spec
         else:
-            spec = Spec(cls, capacity, supervision, kind, redeliver)
+            spec = Spec(cls, capacity, supervision, kind, redeliver, overflow)
         return spawn(self._root, spec, (args, kwargs) if args or kwargs else None, name)
 
     async def idle(self, timeout: float = 10.0) -> None:

@@ -8,21 +8,9 @@ import math
 import msgspec
 
 from telestage.actors.kernel import Backoff
+from telestage.actors.kernel.overflow import Overflow
 
 __all__ = ["EventMonitorConfig", "HandlerPolicy", "Overflow"]
-
-
-class Overflow(enum.Enum):
-    """What becomes of an event that a full queue has no room for."""
-
-    DROP_NEWEST = "drop newest"
-    """The new event is dropped, and counted. Hazard: also an urgent one, while others wait."""
-    DROP_OLDEST = "drop oldest"
-    """The oldest of the least urgent events that wait is dropped for it, never one that is more urgent than it."""
-    BLOCK = "block"
-    """Who brings it waits for room, first come, first served; past its deadline it fails as with `FAIL`."""
-    FAIL = "fail"
-    """Who brings it gets `MailboxFull`, which carries it."""
 
 
 class HandlerPolicy(msgspec.Struct, frozen=True, kw_only=True):
