@@ -6,30 +6,29 @@ that can't connect keeps trying, one that Telegram ended is `DEAD`, and the rest
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import fnmatch
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from telethon.sessions.abstract import Session
 
-from telestage.actors.kernel import ActorSystem, Directive, Ref, Supervision, TaskDetails, TaskRegistry
+from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails, TaskRegistry
 from telestage.actors.telegram.adaptive import Timeouts
-from telestage.actors.telegram.book import EventHandler, MonitorBook, SessionBook
+from telestage.actors.telegram.book import EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
-from telestage.actors.telegram.launching import Launches
+from telestage.actors.telegram.launching import Launches, all_settled
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.manager import ManagerActor, PermitBoard
 from telestage.actors.telegram.picture import fleet_status
-from telestage.actors.telegram.registrations import Registrations
 from telestage.actors.telegram.session import Credentials
 from telestage.actors.telegram.sources import checked_options, close_session, new_book
-from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession, SessionState
+from telestage.actors.telegram.watching import FleetMonitors, matching
+from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession
 
 __all__ = ["Fleet"]
 
@@ -38,8 +37,6 @@ _log = logging.getLogger("telestage.fleet")
 H = TypeVar("H", bound=EventHandler)
 
 _HURRY = 4.0  # seconds for the end of a start that was cancelled: nothing is waited for that could go on
-_ENDED = (SessionState.DEAD, SessionState.STOPPED)
-
 _MANAGER_SUPERVISION = Supervision(exceeded=Directive.STOP)
 
 
@@ -50,9 +47,13 @@ class Fleet:
         api_id: Of the application, from my.telegram.org, as is `api_hash`.
         limits: How much may happen at once, and how long things may take.
         options: Further arguments for Telethon's client, such as `device_model`, for every session.
+        carry: Context variables whose values travel with each message between the actors, as in `ActorSystem`: what is
+            set where an operation is asked for is set where it runs. Hazard: a context of its own for each message.
+        instruments: What is told how it goes, traces and metrics, as in `ActorSystem`. What isn't there costs nothing.
+        hog_limit: Seconds a handler may keep the event loop without awaiting; then a WARNING names it.
 
     Raises:
-        ValueError: `api_id` isn't a positive number, or `api_hash` is empty.
+        ValueError: `api_id` isn't a positive number, `api_hash` is empty, or `hog_limit` isn't more than 0.
     """
 
     def __init__(
@@ -62,6 +63,9 @@ class Fleet:
         *,
         limits: Limits | None = None,
         options: Mapping[str, object] | None = None,
+        carry: Sequence[ContextVar[Any]] = (),  # of any type: it is invariant
+        instruments: Sequence[Instrument] = (),
+        hog_limit: float = 0.25,
     ) -> None:
         if not isinstance(api_id, int) or isinstance(api_id, bool) or api_id < 1:
             raise ValueError(f"api_id must be the positive number from my.telegram.org, not {api_id!r}")
@@ -76,8 +80,8 @@ class Fleet:
         self._books: dict[str, SessionBook] = {}
         self._timeouts = Timeouts(self._limits)
         self._launches = Launches()
-        self._registrations = Registrations(self._limits.monitor_queue)
-        self._system = ActorSystem("fleet")
+        self._monitors = FleetMonitors(self._books, self.__getitem__, self._limits.monitor_queue)
+        self._system = ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit)
         self._board = PermitBoard(self._limits)
         self._manager: Ref | None = None
 
@@ -103,15 +107,7 @@ class Fleet:
             self._system.tasks.add_source(self._client_tasks)
             for book in list(self._books.values()):
                 await self._launches.launch(self._manager, book)
-            waiting = [asyncio.ensure_future(book.until_settled()) for book in self._books.values()]
-            try:
-                if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
-                    late = [book.name for book in self._books.values() if not book.settled]
-                    _log.warning("not ready within %g s, and trying on: %s", timeout, ", ".join(late))
-            finally:
-                for waiter in waiting:
-                    waiter.cancel()
-                await asyncio.gather(*waiting, return_exceptions=True)
+            await all_settled(list(self._books.values()), timeout)
         except BaseException:
             await self.stop(timeout=_HURRY)
             raise
@@ -149,8 +145,7 @@ class Fleet:
         if isinstance(name, str) and name in self._books:
             raise SessionExists(name)
         book = new_book(name, session, self._options, options, self._timeouts, self._books.values())
-        for spec in self._registrations.of(name):
-            book.monitors[spec.name] = MonitorBook(spec, name)
+        self._monitors.begin(book)
         self._books[name] = book
         if self._manager is not None:
             self._system.tasks.spawn(self._launches.launch(self._manager, book), type="launch", owner=name)
@@ -248,12 +243,7 @@ class Fleet:
             raise RuntimeError("the fleet runs: register handlers before, or with `await fleet.monitor(...)`")
 
         def register(handler: H) -> H:
-            spec = self._registrations.spec(event, handler, name, supervision)
-            self._registrations.add(spec, sessions)
-            for book in self._books.values():
-                book.monitors.pop(spec.name, None)
-                if fnmatch.fnmatchcase(book.name, sessions):
-                    book.monitors[spec.name] = MonitorBook(spec, book.name)
+            self._monitors.note(self._monitors.spec(event, handler, name, supervision), sessions)
             return handler
 
         return register
@@ -275,30 +265,13 @@ class Fleet:
             TypeError: `event` isn't one, or the handler can't be called.
             ExceptionGroup: Some sessions couldn't; the others watch.
         """
-        spec = self._registrations.spec(event, handler, name, supervision)
+        spec = self._monitors.spec(event, handler, name, supervision)
         self._running()
-        self._registrations.add(spec, sessions)
-        living = [name for name in self.names(sessions) if self._books[name].state not in _ENDED]
-        results = await asyncio.gather(
-            *(self[session].register_monitor(spec) for session in living), return_exceptions=True
-        )
-        errors = [result for result in results if isinstance(result, Exception)]
-        if errors:
-            raise ExceptionGroup(f"monitor {spec.name!r} could not be registered everywhere", errors)
+        await self._monitors.register(spec, sessions)
 
     async def remove_monitor(self, name: str, *, sessions: str = "*") -> int:
         """Stops the monitors of that name, within 5 s each; returns how many there were."""
-        self._registrations.remove(name, sessions)
-        names = [session for session in self.names(sessions) if name in self._books[session].monitors]
-        running = self._manager is not None
-        for session in names:
-            if not running or self._books[session].state in _ENDED:
-                self._books[session].monitors.pop(name, None)
-        if running:
-            await asyncio.gather(
-                *(self[session].remove_monitor(name) for session in names if self._books[session].state not in _ENDED)
-            )
-        return len(names)
+        return await self._monitors.remove(name, sessions, running=self._manager is not None)
 
     async def bulk_send(
         self,
@@ -344,7 +317,7 @@ class Fleet:
 
     def names(self, pattern: str = "*") -> list[str]:
         """The names of the sessions that match, in the order in which they were added."""
-        return [name for name in self._books if fnmatch.fnmatchcase(name, pattern)]
+        return matching(self._books, pattern)
 
     # -- a look inside -------------------------------------------------------------------------------
 

@@ -1,16 +1,17 @@
-"""Where the refs of sessions come from: each is waited for from the moment its session is added."""
+"""Where the refs of sessions come from, and when they are ready: each is waited for from the moment it is added."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from telestage.actors.kernel import Ref
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.errors import SessionDead
 from telestage.actors.telegram.manager import AddSession
 
-__all__ = ["Launches"]
+__all__ = ["Launches", "all_settled"]
 
 _log = logging.getLogger("telestage.fleet")
 
@@ -52,6 +53,19 @@ class Launches:
         if future is None:
             future = self._refs[name] = asyncio.get_running_loop().create_future()
         return future
+
+
+async def all_settled(books: Sequence[SessionBook], timeout: float) -> None:
+    """Returns when each session is ready or has ended, or `timeout` seconds have passed: then it logs which aren't."""
+    waiting = [asyncio.ensure_future(book.until_settled()) for book in books]
+    try:
+        if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
+            late = [book.name for book in books if not book.settled]
+            _log.warning("not ready within %g s, and trying on: %s", timeout, ", ".join(late))
+    finally:
+        for waiter in waiting:
+            waiter.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 def _fail(future: asyncio.Future[Ref], error: Exception) -> None:
