@@ -43,6 +43,10 @@ class Deadlines:
         self._longest = _MOST_SETTLED
         self._timer: asyncio.TimerHandle | None = None
 
+    def __len__(self) -> int:
+        """How many asks are kept: those that wait, and some that are settled."""
+        return len(self._queue)
+
     @property
     def empty(self) -> bool:
         """Whether nobody is waited for."""
@@ -108,6 +112,10 @@ class DeadlinesByTime:
         self._expire = expire
         self._by_time: dict[float, Deadlines] = {}
         self._most = _MOST_TIMES
+
+    def __len__(self) -> int:
+        """How many queues there are."""
+        return len(self._by_time)
 
     def of(self, seconds: float) -> Deadlines:
         """The queue for asks that have `seconds`. Where each has another, each has a queue, which goes when empty."""

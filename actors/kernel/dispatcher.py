@@ -40,7 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["Dispatcher"]
 
 _SPARE_WORKERS = 4
-_MOST_IDLE_WORKERS = 64  # what a burst hired beyond that is let go; so deep may asks be run inside each other, too
+_MOST_IDLE_WORKERS = 64  # so deep may asks be run inside each other, too
+_LARGEST_RESERVE = 1024  # workers a burst hired beyond that; half of them are let go each second
+_TRIM_AFTER = 1.0
 _MOST_WORKERS_A_TURN = 64  # handlers that suspend in one turn of the loop
 
 
@@ -78,6 +80,8 @@ class Dispatcher:
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
         self._names = count(1)  # which a signal handler may enter twice
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
+        self._reserve: list[Worker] = []
+        self._trim: asyncio.TimerHandle | None = None
         for _ in range(_SPARE_WORKERS):
             self._idle.append(self._hire())
 
@@ -155,18 +159,33 @@ class Dispatcher:
         """A worker's Task has finished with a handler: back to the idle ones, if it may be used again."""
         if self._resting:
             self._look_up()
-        if self.ready and not self.armed:
-            self.arm()
-        if self._closing or worker.task.cancelling() or len(self._idle) >= _MOST_IDLE_WORKERS:
+        if self._closing or worker.task.cancelling():
             return False
-        self._idle.append(worker)
+        if len(self._idle) < _MOST_IDLE_WORKERS:
+            self._idle.append(worker)
+        elif len(self._reserve) < _LARGEST_RESERVE:
+            self._reserve.append(worker)
+            if self._trim is None:
+                self._trim = self.loop.call_later(_TRIM_AFTER, self._trim_reserve)
+        else:
+            return False
         return True
+
+    def _trim_reserve(self) -> None:
+        """Lets half of the reserve go: those that have been of no use for longest."""
+        reserve = self._reserve
+        half = (len(reserve) + 1) // 2
+        for worker in reserve[:half]:
+            worker.leave()
+        del reserve[:half]
+        self._trim = self.loop.call_later(_TRIM_AFTER, self._trim_reserve) if reserve else None
 
     def dismiss(self, worker: Worker) -> None:
         """A worker's Task has ended."""
         self.workers.pop(worker.task, None)
-        if worker in self._idle:
-            self._idle.remove(worker)
+        for workers in (self._idle, self._reserve):
+            if not worker.leaving and worker in workers:
+                workers.remove(worker)
         if self._resting:
             self._look_up()
         if worker.task.cancelling():
@@ -209,6 +228,8 @@ class Dispatcher:
         self._look_up()
         self.deadlines.cancel()
         self.queue_deadlines.cancel()
+        if self._trim is not None:
+            self._trim.cancel()
         workers = list(self.workers)
         for task in workers:
             task.cancel()
@@ -234,7 +255,7 @@ class Dispatcher:
         for _ in range(_MOST_WORKERS_A_TURN):
             if not self.ready or self._closing:
                 return
-            worker = self._idle.pop() if self._idle else self._hire()
+            worker = self._idle.pop() if self._idle else self._reserve.pop() if self._reserve else self._hire()
             task = worker.task
             if task.cancelling():
                 continue

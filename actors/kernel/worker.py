@@ -56,6 +56,7 @@ class Worker:
         "dispatcher",
         "interrupted",
         "interruption",
+        "leaving",
         "run",
         "since",
         "step",
@@ -71,6 +72,7 @@ class Worker:
         self.interrupted = False
         self.interruption: Exception | None = None
         self.abandoned = False
+        self.leaving = False
         self._first: object = _NOTHING
         self._item: object = None  # what was being handled when the step began
         self._park: asyncio.Future[None] | None = None
@@ -122,6 +124,12 @@ class Worker:
         self.interruption = reason
         self.task.cancel()
 
+    def leave(self) -> None:
+        """Ends the Task of an idle worker. It must not be used any more."""
+        self.leaving = True
+        if self._park is not None and not self._park.done():
+            self._park.set_result(None)
+
     def abandon(self) -> None:
         """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes."""
         cell = self.cell
@@ -167,6 +175,9 @@ class Worker:
                         return
                     cancelled = error
                 if self._first is _NOTHING:
+                    if self.leaving:
+                        coroutine.close()
+                        return
                     continue
             yielded = self._first
             self._first = _NOTHING
