@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
@@ -21,6 +22,7 @@ from telestage.actors.kernel import (
     handles,
     interrupting,
 )
+from telestage.actors.kernel.cell import Cell
 
 AT_ONCE = Supervision(backoff=Backoff(first=0), intensity=1000)
 SLOWLY = Supervision(backoff=Backoff(first=60, maximum=60, jitter=0))
@@ -638,3 +640,36 @@ async def test_an_actor_may_stop_itself_as_it_is_made(system: ActorSystem) -> No
     assert not ref.alive
     assert await ref.stopped(5)
     assert not system.statistics()
+
+
+async def test_nothing_is_kept_of_an_idle_actor_that_has_stopped(system: ActorSystem) -> None:
+    """A ref that outlives it keeps neither the instance nor its siblings."""
+
+    class Plain(Actor):
+        pass
+
+    refs = [system.spawn(Plain) for _ in range(5)]
+    cells = [ref for ref in refs if isinstance(ref, Cell)]
+    instances = [weakref.ref(cell.actor) for cell in cells]
+    for number in (2, 0, 4):
+        refs[number].stop()
+        refs[number].stop()
+        assert cells[number].elder is cells[number].younger is instances[number]() is None
+    assert [each.path for each in system.statistics()] == [cells[1].path, cells[3].path]
+    assert system.find(cells[3].path) is refs[3]
+
+
+async def test_an_idle_actor_stops_with_the_error_it_is_stopped_with(system: ActorSystem) -> None:
+    """From a task of its own, between two messages."""
+
+    class Gives(Actor):
+        @handles(str)
+        def up(self, message: str) -> None:
+            asyncio.get_running_loop().call_soon(self.stop, KeyError(message))
+
+    ref = system.spawn(Gives)
+    await ref.ask("why")
+    await asyncio.sleep(0)
+    assert not ref.alive
+    with pytest.raises(KeyError, match="why"):
+        await ref.ask("late")
