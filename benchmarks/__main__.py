@@ -26,6 +26,7 @@ from benchmarks.events.report import EventFigures
 from benchmarks.kernel.workloads import WORKLOADS, Workload
 from benchmarks.picture import plot
 from benchmarks.report import Figures, Results, markdown, outcome
+from benchmarks.telegram.running import overhead, scale_runs
 
 CONTESTANTS = {
     "telestage": "ours",
@@ -39,7 +40,7 @@ _NEEDS = {"Pykka": "pykka", "xoscar": "xoscar"}
 _SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10, "xoscar": 5}  # by how much their workloads are smaller
 _ELSEWHERE = ("telestage", "naive")  # who is measured on further loops
 _SECONDS = 600.0  # for one measurement
-_PARTS = ("workloads", "loops", "prices", "chains", "million", "events")
+_PARTS = ("workloads", "loops", "prices", "chains", "million", "events", "telegram")
 
 _console = Console(stderr=True)
 
@@ -122,7 +123,7 @@ def main(
     parts: Annotated[str, typer.Option(help=f"Of {', '.join(_PARTS)}; with commas.")] = ",".join(_PARTS),
     output: Annotated[Path, typer.Option(help="Folder for benchmarks.md, .json and .png.")] = Path("docs"),
 ) -> None:
-    """Measures the kernel beside its baselines and peers."""
+    """Measures the kernel beside its baselines and peers, the event monitor, and the fleet beside plain clients."""
     if loop not in ("asyncio", "uvloop"):
         raise typer.BadParameter(f"asyncio or uvloop, not {loop!r}", param_hint="--loop")
     wanted = parts.split(",")
@@ -133,6 +134,10 @@ def main(
     other = "asyncio" if loop == "uvloop" else "uvloop"
     began = time.monotonic()
     results = Results()
+
+    def say(line: str) -> None:
+        _console.print(line, highlight=False)
+
     if "workloads" in wanted:
         results.figures = compare(chosen, present, rounds, scale, loop)
     if "loops" in wanted and find_spec("uvloop") is not None:
@@ -146,6 +151,9 @@ def main(
         results.million = [json.loads(run("million", count, loop)) for _ in range(max(1, rounds // 2))]
     if "events" in wanted:
         results.events = events(rounds)
+    if "telegram" in wanted:
+        results.telegram = overhead(rounds, scale, loop, say)
+        results.telegram_scale = scale_runs(max(1, rounds // 3), scale, loop, say)
     results.facts = {
         "python": platform.python_version(),
         "system": platform.system(),

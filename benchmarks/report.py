@@ -9,6 +9,7 @@ from statistics import median, quantiles
 from benchmarks.events import report as event_report
 from benchmarks.kernel.prices import PRICES
 from benchmarks.kernel.workloads import Workload
+from benchmarks.telegram import report as telegram_report
 
 __all__ = ["Figures", "Results", "markdown", "outcome", "ratios"]
 
@@ -58,6 +59,8 @@ class Results:
     million: list[dict[str, float]] = field(default_factory=list)
 
     events: event_report.EventFigures = field(default_factory=dict)
+    telegram: telegram_report.TelegramFigures = field(default_factory=dict)
+    telegram_scale: telegram_report.ScaleFigures = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
         """For JSON."""
@@ -81,6 +84,9 @@ def markdown(results: Results, workloads: Sequence[Workload]) -> str:
         lines += ["## Very many actors", "", *_million(results.million), ""]
     if results.events:
         lines += ["## Event monitors", "", *event_report.lines(results.events), ""]
+    if results.telegram or results.telegram_scale:
+        found = telegram_report.lines(results.telegram, results.telegram_scale)
+        lines += ["## What a fleet costs over Telethon", "", *found, ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -90,7 +96,8 @@ def outcome(results: Results, workloads: Sequence[Workload]) -> list[str]:
     if results.million:
         each = median(run["bytes_each"] for run in results.million)
         lines.append(f"{results.million[0]['count']:,.0f} idle actors: {each:,.0f} bytes each")
-    return lines + event_report.outcome(results.events)
+    lines += event_report.outcome(results.events)
+    return lines + telegram_report.outcome(results.telegram, results.telegram_scale)
 
 
 def ratios(figures: Figures, workload: str, other: str) -> list[float]:

@@ -1,0 +1,1 @@
+"""What a fleet costs over the Telethon clients in it."""
