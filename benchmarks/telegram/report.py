@@ -19,19 +19,20 @@ _MEMORY_GOAL = 8192.0
 
 _HEAD = [
     "A `Fleet` beside `asyncio.gather` over plain Telethon clients that have the same settings, no silent flood waits",
-    "among them, on the same kind of server, which has a process of its own. `telestage` and `Telethon` have a process",
-    "each, connected beforehand, and their batches take turns; a fleet may do as much at once as it has sessions, as",
-    "the plain clients may. Microseconds an operation, of CPU time of that one process and of the clock; ratios are of a",
-    "batch to the other's next one: the median, and the lowest to the highest. CPU time says more: the server and",
-    "whatever else the machine does take the same cores. What a fleet adds is what no plain client has: a mailbox with",
-    "priorities, a permit, the deadlines of the queue, of the permit and of the operation, cancellation, and status.",
+    "among them, on the same kind of server, which has a process of its own. `telestage` and `Telethon` have a",
+    "process each, connected beforehand, and their batches take turns; a fleet may do as much at once as it has",
+    "sessions, as the plain clients may. Microseconds an operation, of CPU time of that one process and of the clock;",
+    "ratios are of a batch to the other's next one: the median, and the lowest to the highest. CPU time says more:",
+    "the server and whatever else the machine does take the same cores. What a fleet adds is what no plain client",
+    "has: a mailbox with priorities, a permit, the deadlines of the queue, of the permit and of the operation,",
+    "cancellation, and status.",
     "",
 ]
 _SCALE_HEAD = [
     "Very many sessions in one process, and as many plain clients in another. All connect ten at once. A fleet with",
-    "its usual 50 permits and the plain clients, which have no limit, then send as fast as they can; 10 urgent messages are",
-    "under way at any time, each of another session. Memory is the resident set, and beside it what Python allocated",
-    "(fewer sessions, as tracing is slow), connected and after a message each.",
+    "its usual 50 permits and the plain clients, which have no limit, then send as fast as they can; 10 urgent",
+    "messages are under way at any time, each of another session. Memory is the resident set, and beside it what",
+    "Python allocated (fewer sessions, as tracing is slow), connected and after a message each.",
     "",
 ]
 
