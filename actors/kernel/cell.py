@@ -59,15 +59,10 @@ class Cell(Mailbox):
         "younger",
     )
 
-    def __init__(
-        self, dispatcher: Dispatcher, spec: Spec, parent: Cell | None, label: str | None, arguments: Arguments | None
-    ) -> None:
-        self.set_up(dispatcher, spec, parent, label, arguments)
-
     def set_up(
         self, dispatcher: Dispatcher, spec: Spec, parent: Cell | None, label: str | None, arguments: Arguments | None
     ) -> None:
-        """What `__init__` does, for who makes many: called after `__new__`, it is 0.1 us quicker."""
+        """To be called first of all. An `__init__` with arguments would cost 0.1 us more (3.11)."""
         self.dispatcher = dispatcher
         self.spec = spec
         self.limit = spec.limit
@@ -208,8 +203,14 @@ class Cell(Mailbox):
     def stop(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self, drain: bool = False, grace: float = 5.0
     ) -> None:
-        if self.idle_alone:
-            vanish(self)  # as `stop` would, two calls later
+        if (  # `idle_alone`, written out
+            self.inbox is None
+            and self.family is None
+            and not self.flags
+            and self.actor is not None
+            and not self.spec.stopped_hook
+        ):
+            vanish(self)
         else:
             stop(self, None, drain=drain, grace=grace)
 
@@ -233,7 +234,7 @@ class Cell(Mailbox):
         self.unhalt(PAUSED)
 
     async def stopped(self, timeout: float) -> bool:
-        if not self.final:
+        if not self.flags & FINAL:
             waiter: asyncio.Future[None] = self.dispatcher.loop.create_future()
             waiters = self.kin.stop_waiters
             waiters.append(waiter)

@@ -33,8 +33,7 @@ def spawn(parent: Cell, spec: Spec, arguments: Arguments | None, name: str | Non
         if taken := children.named(name):
             raise NameTaken(taken.path)
     dispatcher = parent.dispatcher
-    cell_class = dispatcher.cell_class
-    cell = cell_class.__new__(cell_class)
+    cell = dispatcher.cell_class()
     cell.set_up(dispatcher, spec, parent, name, arguments)
     try:
         cell.actor = spec.create(cell)

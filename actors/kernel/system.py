@@ -165,7 +165,8 @@ class ActorSystem:
             supervision = supervises
 
         spec = Spec(Root)
-        root = Cell(dispatcher, spec, None, "", None)
+        root = Cell()
+        root.set_up(dispatcher, spec, None, "", None)
         root.actor = spec.create(root)
         self._root = self._shown_root = root
         self._hooks.tell("system_started", self)

@@ -21,7 +21,7 @@ import types
 from asyncio import CancelledError
 from collections.abc import Generator
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.interrupting import suspends
@@ -43,8 +43,8 @@ class Worker:
     """One coroutine of the dispatcher with its Task. In at most one cell at a time."""
 
     __slots__ = (
+        "_adopted",
         "_first",
-        "_item",
         "_park",
         "abandoned",
         "began",
@@ -66,15 +66,15 @@ class Worker:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher
         self.cell: Cell | None = None
+        self._adopted: Any = None  # the cell whose handler its Task goes on with, even if it was abandoned
         self.detached = False  # its handler suspended, so its own Task drives it
-        self.began = 0  # its turn in the cell, or the step of its Task; by the clock of `busy_ns`
+        self.began = 0  # its turn in the cell, by the clock of `busy_ns`
         self.since = 0.0  # when that handler suspended first, in loop time
         self.interrupted = False
         self.interruption: Exception | None = None
         self.abandoned = False
         self.leaving = False
         self._first: object = _NOTHING
-        self._item: object = None  # what was being handled when the step began
         self._park: asyncio.Future[None] | None = None
         self.deadline: asyncio.TimerHandle | None = None
         self.context = dispatcher.context.copy()
@@ -90,33 +90,23 @@ class Worker:
         """The handler suspended on `yielded`: the Task takes over."""
         self.detached = True
         self._first = yielded
-        self.since = self.dispatcher.loop.time()
+        dispatcher = self.dispatcher
+        self.since = dispatcher.loop.time()
         cell.worker = self
-        self._item = cell.current
-        self._stepped()
+        self._adopted = cell
+        elapsed = perf_counter_ns() - self.began
+        cell.busy_ns += elapsed
+        if elapsed > dispatcher.hogs.limit_ns:
+            self._too_long(cell, elapsed, cell.current)
         if cell.flags:
             suspends(cell)
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
 
-    def _steps(self) -> None:
-        """The Task is about to go on with the handler."""
-        self.began = perf_counter_ns()
-        cell = self.cell
-        self._item = None if cell is None else cell.current
-
-    def _stepped(self) -> None:
-        """The handler waits again, or the turn is over: the time it took is its actor's."""
-        cell = self.cell
-        if cell is not None:
-            elapsed = perf_counter_ns() - self.began
-            cell.busy_ns += elapsed
-            if elapsed > self.dispatcher.hogs.limit_ns:
-                same = cell.current is self._item or cell.current is None
-                alone = same and cell.rest is None and cell.backlog is None
-                self.dispatcher.hogs.note(cell, elapsed, alone, self._item)
-            if cell.current is not self._item:  # the next one of its turn suspended
-                self.since = self.dispatcher.loop.time()
+    def _too_long(self, cell: Cell, elapsed: int, item: object) -> None:
+        """The step that has just ended, and began with `item`, took too long."""
+        same = cell.current is item or cell.current is None
+        self.dispatcher.hogs.note(cell, elapsed, same and cell.rest is None and cell.backlog is None, item)
 
     def interrupt(self, reason: Exception | None) -> None:
         """Cancels the suspended handler. `deadline`, set by who calls this, is when it is abandoned."""
@@ -158,6 +148,8 @@ class Worker:
     def _drive(self) -> Generator[object, None, None]:
         dispatcher = self.dispatcher
         coroutine = self.coroutine
+        clock = perf_counter_ns
+        too_long = dispatcher.hogs.limit_ns
         begun = False
         while True:
             cancelled: CancelledError | None = None
@@ -186,16 +178,23 @@ class Worker:
                     cancel = getattr(yielded, "cancel", None)
                     if cancel is None or not cancel():
                         yielded = coroutine.throw(cancelled)
+                cell = self._adopted
                 while yielded is not AT_REST:
+                    item = cell.current
                     try:
                         value = yield yielded
                     except BaseException as error:
-                        self._steps()
+                        began = clock()
                         yielded = coroutine.throw(error)
                     else:
-                        self._steps()
+                        began = clock()
                         yielded = coroutine.send(value)
-                    self._stepped()
+                    elapsed = clock() - began
+                    cell.busy_ns += elapsed
+                    if elapsed > too_long:
+                        self._too_long(cell, elapsed, item)
+                    if cell.current is not item:  # the next one of its turn suspended
+                        self.since = dispatcher.loop.time()
             except StopIteration:
                 return
             except BaseException as error:
@@ -203,7 +202,7 @@ class Worker:
                     dispatcher.broke(self, error)
                 raise
             self.detached = False
-            self.cell = None
+            self.cell = self._adopted = None
             if not dispatcher.rehire(self):
                 coroutine.close()
                 return
