@@ -1,4 +1,4 @@
-"""The deadlines of asks: one timer for all that have the same time to go.
+"""The deadlines of asks, and of senders that wait for room: one timer for all that have the same time to go.
 
 `loop.call_later` and `cancel` cost 1.5 us an ask, a good part of what an ask costs. But of asks with the same time
 the one made first is due first: a queue of them needs a timer for its head only, and who is answered before has
@@ -14,18 +14,27 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
-if TYPE_CHECKING:
-    from telestage.actors.kernel.ask import Ask
-
-__all__ = ["Deadlines", "DeadlinesByTime"]
+__all__ = ["Deadlines", "DeadlinesByTime", "Waits"]
 
 _MOST_TIMES = 32  # queues before the empty ones are let go
 _MOST_SETTLED = 64  # kept behind one that isn't
 
 
-class Deadlines:
+class Waits(Protocol):
+    """What can have a deadline: an ask, or a sender that waits for room."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is over, one way or another."""
+        ...
+
+
+W = TypeVar("W", bound=Waits)
+
+
+class Deadlines(Generic[W]):
     """A queue of asks that have the same time, in order.
 
     Args:
@@ -35,11 +44,11 @@ class Deadlines:
 
     __slots__ = ("_expire", "_longest", "_loop", "_queue", "_timer", "seconds")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, expire: Callable[[Ask, float], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float, expire: Callable[[W, float], None]) -> None:
         self.seconds = seconds
         self._loop = loop
         self._expire = expire
-        self._queue: deque[tuple[float, Ask]] = deque()
+        self._queue: deque[tuple[float, W]] = deque()
         self._longest = _MOST_SETTLED
         self._timer: asyncio.TimerHandle | None = None
 
@@ -53,7 +62,7 @@ class Deadlines:
         self._clear_head()
         return not self._queue
 
-    def add(self, ask: Ask) -> None:
+    def add(self, ask: W) -> None:
         """From now on the ask has its time."""
         queue = self._queue
         while queue and queue[0][1].settled:  # as `_clear_head`, without the call
@@ -65,7 +74,7 @@ class Deadlines:
         elif len(queue) > self._longest:
             self._purge()
 
-    def done(self, ask: Ask) -> None:
+    def done(self, ask: W) -> None:
         """The ask is settled: nothing of it is kept, if it was the last one added."""
         queue = self._queue
         if queue and queue[-1][1] is ask:
@@ -102,22 +111,22 @@ class Deadlines:
                 return
 
 
-class DeadlinesByTime:
+class DeadlinesByTime(Generic[W]):
     """The queues of one kind of deadline, one for each time in use."""
 
     __slots__ = ("_by_time", "_expire", "_loop", "_most")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, expire: Callable[[Ask, float], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, expire: Callable[[W, float], None]) -> None:
         self._loop = loop
         self._expire = expire
-        self._by_time: dict[float, Deadlines] = {}
+        self._by_time: dict[float, Deadlines[W]] = {}
         self._most = _MOST_TIMES
 
     def __len__(self) -> int:
         """How many queues there are."""
         return len(self._by_time)
 
-    def of(self, seconds: float) -> Deadlines:
+    def of(self, seconds: float) -> Deadlines[W]:
         """The queue for asks that have `seconds`. Where each has another, each has a queue, which goes when empty."""
         deadlines = self._by_time.get(seconds)
         if deadlines is None:

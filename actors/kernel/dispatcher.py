@@ -28,6 +28,7 @@ from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.errors import ActorKilled
 from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.hogs import Hogs
+from telestage.actors.kernel.mailbox import Sending
 from telestage.actors.kernel.worker import Worker
 from telestage.actors.kernel.working import AT_REST, TURN
 
@@ -78,6 +79,7 @@ class Dispatcher:
         self._at_once = TURN  # asks that may be run before the loop has its turn
         self.deadlines = DeadlinesByTime(loop, Ask.expire)
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
+        self.room_deadlines = DeadlinesByTime(loop, Sending.expire)
         self._names = count(1)  # which a signal handler may enter twice
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         self._reserve: list[Worker] = []
@@ -228,6 +230,7 @@ class Dispatcher:
         self._look_up()
         self.deadlines.cancel()
         self.queue_deadlines.cancel()
+        self.room_deadlines.cancel()
         if self._trim is not None:
             self._trim.cancel()
         workers = list(self.workers)

@@ -29,7 +29,7 @@ from telestage.actors.kernel.spec import UNBOUNDED, Spec
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
 
-__all__ = ["Backlog", "Mailbox"]
+__all__ = ["Backlog", "Mailbox", "Sending"]
 
 _Waiting = tuple[asyncio.Future[None] | RoomForAsk, object, int]  # a sender, its message, and the priority of that
 
@@ -46,6 +46,25 @@ class Backlog:
         self.lanes: Lanes | None = None  # instead of `inbox` and `rest`, once priorities are in use
         self.room: deque[_Waiting] | None = None  # senders waiting for room
         self.stale = 0  # asks among the waiting whose askers gave up
+
+
+class Sending:
+    """A sender that waits for room, as its deadline sees it."""
+
+    __slots__ = ("_entry", "_mailbox")
+
+    def __init__(self, mailbox: Mailbox, entry: _Waiting) -> None:
+        self._mailbox = mailbox
+        self._entry = entry
+
+    @property
+    def settled(self) -> bool:
+        """Whether it waits no longer."""
+        return self._entry[0].done()
+
+    def expire(self, seconds: float) -> None:
+        """It has waited for `seconds`."""
+        self._mailbox.no_room(self._entry)
 
 
 class Mailbox(Ref):
@@ -109,25 +128,36 @@ class Mailbox(Ref):
             return
         room = self.backlog.room if self.backlog is not None else None
         if room is None:
-            refusal = self.admit(message, priority)
-            if refusal is None:
-                return
-            if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
-                raise refusal.with_traceback(None)
-            self.count(refused=-1)  # not yet
+            if not self._has_to_wait():
+                refusal = self.admit(message, priority)
+                if refusal is None:
+                    return
+                if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
+                    raise refusal.with_traceback(None)
+                self.count(refused=-1)  # not yet
             room = self.more().room = deque()
-        loop = self.dispatcher.loop
-        waiter: asyncio.Future[None] = loop.create_future()
+        waiter: asyncio.Future[None] = self.dispatcher.loop.create_future()
         entry = (waiter, message, priority)
         room.append(entry)
-        deadline = loop.call_later(timeout, self._no_room, entry)
+        sending = Sending(self, entry)
+        deadline = self.dispatcher.room_deadlines.of(timeout)
+        deadline.add(sending)
         try:
             await waiter
         except asyncio.CancelledError:
             self._leave_room(entry)
             raise
         finally:
-            deadline.cancel()
+            deadline.done(sending)
+
+    def _has_to_wait(self) -> bool:
+        """Whether a sender surely has to: `admit` finds out, too, but makes an error of it, which takes longer."""
+        return (
+            self.backlog is None
+            and not self.flags & CLOSED
+            and self.spec.overflow not in _AT_ONCE
+            and self.held() >= self.spec.capacity
+        )
 
     def admit(self, message: object, priority: int) -> Exception | None:
         """Takes the message in, or says why not."""
@@ -326,7 +356,7 @@ class Mailbox(Ref):
             waiting = [*self._take_rest(), *(self.inbox or ())]
             self.inbox = [message for message in waiting if not _settled(message)]
 
-    def _no_room(self, entry: _Waiting) -> None:
+    def no_room(self, entry: _Waiting) -> None:
         waiter, message, _ = entry
         if not waiter.done():
             self._leave_room(entry)
