@@ -101,6 +101,12 @@ class ManagerActor(Actor):
         self._waiting: dict[str, _Waiting] = {}
         self._books = board.sessions
 
+    async def stopped(self) -> None:
+        """Takes back what the sessions held as they ended: no message of theirs gets through any more (R-G3)."""
+        now = monotonic()
+        for session in list(self._books):
+            self._pool.release_session(session, now)
+
     @handles(AddSession)
     def add(self, message: AddSession) -> Ref:
         """Spawns the session, which connects by itself."""

@@ -139,7 +139,7 @@ async def test_the_fleet_knows_its_tasks_by_session_type_and_operation(telegram,
 
 
 async def test_stopping_ends_what_runs_and_what_waits_with_an_error(telegram, new_fleet, eventually):
-    """R-T4, R-D3: nobody is left waiting, nobody is cancelled."""
+    """R-T4, R-D3, R-G3: nobody is left waiting, nobody is cancelled, and the permits are back."""
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice)
     await fleet.start()
@@ -156,6 +156,9 @@ async def test_stopping_ends_what_runs_and_what_waits_with_an_error(telegram, ne
     with pytest.raises(RuntimeError, match="does not run"):
         await fleet["alice"].get_me()
     assert telegram.connections() == 0
+    permits = fleet.status().permits
+    assert permits.granted == permits.returned == 2
+    assert permits.holders == []
 
 
 async def test_a_start_that_is_cancelled_leaves_nothing_and_can_be_made_again(telegram, new_fleet, eventually):
