@@ -1,6 +1,6 @@
 """Every wait of an operation ends: queued, for its permit, running, and for an answer that never comes.
 
-By its deadline or by its caller, who stops waiting; then nothing of it runs, its permit is back, and its session goes on.
+By its deadline, or with its caller. Then nothing of it runs, its permit is back, and its session goes on.
 """
 
 import asyncio

@@ -273,7 +273,7 @@ class FleetMachine(RuleBasedStateMachine):
             self.wrongs.append(wrong)
 
     def runs(self, op: Op) -> None:
-        """R-G1, R-G2: it has its turn, and a permit that came in time."""
+        """R-Q1, R-G1, R-G2: it has its turn, and a permit that came in time."""
         assert op.session.current is op
         assert op.begun is not None
         assert op.ran is not None
@@ -398,6 +398,7 @@ class FleetMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_must_hold_holds(self) -> None:
+        """R-Q2, R-Q6, R-G1, R-G3, R-D3: bounds, books that balance, and nobody who waits in vain or too long."""
         if not hasattr(self, "fleet"):
             return
         assert not self.wrongs, self.wrongs
