@@ -30,6 +30,7 @@ from benchmarks.telegram.running import overhead, scale_runs
 
 CONTESTANTS = {
     "telestage": "ours",
+    "mechanism alone": "mechanism",
     "naive": "naive",
     "textbook": "textbook",
     "Thespian simple": "thespian_simple",

@@ -41,7 +41,9 @@ All contestants are sent the same objects (frozen structs, made once, but for th
 as many of them, on the same loop, with the garbage collector on and run before the clock starts. Each is warmed up by a
 small run. What differs: an ask of telestage always has a deadline, and its actor may be supervised, watched, bounded
 and looked into; the naive form has none of that, but where a row says so. xoscar's calls are local ones, made inside
-an actor of the same process.
+an actor of the same process. *Mechanism alone* is no contestant: the same work with every promise left out (no bound,
+no supervision, no statistics, no deadline, no stop), a list and `await handler(message)`. What telestage takes beyond
+it is the price of what it promises, and what a goal that isn't met would have to be taken from.
 """
 
 

@@ -136,8 +136,12 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             handlers = cell.spec.handlers
             actor = cell.actor
             item: Any = None  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
-            plain: Any = None  # the class of the last bare message whose handler is `async`: most are alike
+            # the class of the last message whose handler is `async`, and of the last one whose handler isn't: most
+            # messages are alike, and need no look-up
+            plain: Any = None
             handler: Any = None
+            direct: Any = None
+            handle: Any = None
             for item in mail:
                 cell.current = item
                 kind = type(item)
@@ -146,6 +150,12 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         yield from handler(actor, item)
                         if worker.abandoned:
                             return
+                    elif kind is direct:
+                        result = handle(actor, item)
+                        if type(result) is CoroutineType:
+                            yield from result  # type: ignore[misc]
+                            if worker.abandoned:
+                                return
                     elif kind is Ask:
                         if item.settled:
                             cell.dropped_ask()
@@ -165,9 +175,13 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                             result = handlers[type(item.message)](actor, item.message)
                         else:
                             found = handlers[kind]
-                            if done != 1 and kind in handlers.coroutines:
-                                plain = kind
-                                handler = found
+                            if done != 1:
+                                if kind in handlers.coroutines:
+                                    plain = kind
+                                    handler = found
+                                else:
+                                    direct = kind
+                                    handle = found
                             result = found(actor, item)
                         if type(result) is CoroutineType:
                             yield from result  # type: ignore[misc]
