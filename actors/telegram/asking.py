@@ -80,11 +80,11 @@ async def run_operation(
         Exception: Whatever the operation raised.
     """
     clock = asyncio.get_running_loop().time
-    give_up = clock() + operation.queue_timeout + operation.timeout
+    left = operation.queue_timeout + operation.timeout  # a whole number of seconds at first: deadlines alike are cheap
+    give_up = clock() + left
     admitted = False
     priority = operation.priority
     while True:
-        left = give_up - clock()
         session = await ref()
         try:
             return await session.ask(
@@ -119,6 +119,7 @@ async def run_operation(
         except AskTimeout as error:
             _give_up(session, operation)
             raise OperationTimeout(book.name, operation.kind, operation.timeout) from error
+        left = give_up - clock()
 
 
 def _give_up(session: Ref, operation: AnyOperation) -> None:

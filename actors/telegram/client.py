@@ -15,9 +15,8 @@ telethon is pinned to 1.45 for that, and tests/integration/test_client.py fails 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from telethon import TelegramClient
 from telethon.network.connection.connection import Connection
@@ -25,6 +24,7 @@ from telethon.network.connection.tcpfull import ConnectionTcpFull
 from telethon.sessions.abstract import Session
 from telethon.tl.tlobject import TLObject, TLRequest
 
+from telestage.actors.telegram.alarms import Alarms, Limit
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
 from telestage.actors.telegram.transport import starting_empty
 
@@ -61,6 +61,7 @@ class SessionClient(TelegramClient):
     ) -> None:
         super().__init__(session, api_id, api_hash, connection=starting_empty(connection), **options)
         self.label = label
+        self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
         self._on_update = on_update
         self._on_reconnect = on_reconnect
@@ -70,6 +71,16 @@ class SessionClient(TelegramClient):
     def updates_error(self) -> BaseException | None:
         """Why the client stopped taking updates and disconnected, if it did."""
         return self._updates_error
+
+    def disconnect(self) -> Any:
+        """Disconnects, and leaves no timer behind; to be awaited."""
+        return self._disconnect_all()
+
+    async def _disconnect_all(self) -> None:
+        try:
+            await cast("Awaitable[None]", super().disconnect())  # which it is while the loop runs
+        finally:
+            self.alarms.rest()
 
     async def _call(
         self, sender: Any, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None
@@ -95,7 +106,7 @@ class SessionClient(TelegramClient):
                 return await client._call(through, request, ordered=ordered)
 
             return await self._route(requests, call)
-        async with asyncio.timeout(self._rpc_timeout):
+        with Limit(self.alarms, self._rpc_timeout):
             return await super()._call(sender, request, ordered=ordered)
 
     async def _preprocess_updates(

@@ -7,16 +7,17 @@ while it tried, in vain, to reconnect; whoever waits here is told as soon as the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
 
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
 from telestage.actors.kernel import TaskDetails
+from telestage.actors.telegram.alarms import Limit
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.scope import housekeeping
 
@@ -51,7 +52,7 @@ class Connection:
         self.client = client
         self.lost: BaseException | None = None
         self._on_lost = on_lost
-        self._limits: set[asyncio.Timeout] = set()
+        self.limits: set[Limit] = set()
         self._closing = False
         self.since = time.time()
 
@@ -72,7 +73,7 @@ class Connection:
             async with asyncio.timeout(_CONNECT_SECONDS):
                 await client.connect()
             client.disconnected.add_done_callback(self._gave_up)
-            async with self.within(_CONNECT_SECONDS):
+            with self.within(_CONNECT_SECONDS):
                 # not client.get_me: it doesn't tell why there is none
                 (me,) = await client(GetUsersRequest([InputUserSelf()]))
                 if not client._self_id:
@@ -84,42 +85,21 @@ class Connection:
         try:
             async with asyncio.timeout(_DISCONNECT_SECONDS):
                 with housekeeping():
-                    await cast(Awaitable[None], self.client.disconnect())  # a coroutine while the loop runs
+                    await self.client.disconnect()
         except TimeoutError:
             _log.warning("%s: disconnecting took longer than %g s", self.client.label, _DISCONNECT_SECONDS)
         ended: asyncio.Future[None] = self.client.disconnected
         if ended.done() and not ended.cancelled():
             ended.exception()  # looked at: a connect that failed has told it already
 
-    @contextlib.asynccontextmanager
-    async def within(self, seconds: float) -> AsyncIterator[None]:
-        """Runs the block for up to `seconds`, and no longer than there is a connection.
+    def within(self, seconds: float) -> _Within:
+        """Runs the block of a `with` for up to `seconds`, and no longer than there is a connection.
 
         Raises:
             Overdue: The seconds have passed.
             ConnectionLost: The client has given up.
         """
-        limit = asyncio.timeout(seconds)
-        try:
-            async with limit:
-                if not self.alive:
-                    raise self._loss()
-                self._limits.add(limit)
-                yield
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            if self.lost is not None:
-                raise self._loss() from self.lost
-            raise Overdue from None
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            # Telethon cancels what waits for an answer as it disconnects; that cancels nobody's task
-            if self.alive or (task is not None and task.cancelling()):
-                raise
-            raise self._loss() from error
-        finally:
-            self._limits.discard(limit)
+        return _Within(self, seconds)
 
     def tasks(self, owner: str) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for this client now (R-T1)."""
@@ -139,7 +119,8 @@ class Connection:
             if task is not None and not task.done():
                 yield TaskDetails(kind, owner, None, self.since, task.get_name())
 
-    def _loss(self) -> ConnectionLost:
+    def loss(self) -> ConnectionLost:
+        """What is raised where there is no connection any more."""
         lost = ConnectionLost()
         lost.__cause__ = self.lost
         return lost
@@ -149,7 +130,37 @@ class Connection:
         if self._closing or self.lost is not None:
             return
         self.lost = error or self.client.updates_error or ConnectionLost()
-        for limit in self._limits:
-            if not limit.expired():
-                limit.reschedule(0.0)  # that is, now
+        for limit in self.limits:
+            limit.expire()
         self._on_lost(self, self.lost)
+
+
+class _Within(Limit):
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection, seconds: float) -> None:
+        super().__init__(connection.client.alarms, seconds)
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        connection = self._connection
+        if not connection.alive:
+            raise connection.loss() from connection.lost
+        connection.limits.add(self)
+        return super().__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        connection = self._connection
+        connection.limits.discard(self)
+        over = self.left(kind)
+        if kind is None:
+            return
+        if over or (self.expired and issubclass(kind, TimeoutError)):
+            if connection.lost is not None:
+                raise connection.loss() from connection.lost
+            raise Overdue from None
+        # Telethon cancels what waits for an answer as it disconnects; that cancels nobody's task
+        if issubclass(kind, asyncio.CancelledError) and not connection.alive and not self._task.cancelling():
+            raise connection.loss() from error

@@ -67,7 +67,9 @@ async def perform(request: object, client: Any) -> object:
 
 @perform.register
 async def _send(request: SendMessage, client: Any) -> object:
-    peer = await resolve(client, request.peer)
+    peer = request.peer  # an id or a name Telethon itself resolves as it sends
+    if isinstance(peer, bytes):
+        peer = await resolve(client, peer)
     try:
         return await client.send_message(peer, request.text, **request.options)
     except errors.RandomIdDuplicateError:

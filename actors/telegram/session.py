@@ -14,6 +14,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from telethon.errors import BadRequestError, ForbiddenError
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
+from telestage.actors.telegram.alarms import Alarm
 from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.book import MonitorBook, Running, SessionBook
 from telestage.actors.telegram.calls import CallOperation, GaveUp, RegisterMonitor, RemoveMonitor, kind_of, repeatable
@@ -98,7 +100,7 @@ class SessionActor(Actor):
         self._limits = limits
         self._router = Router()
         self._turn: Turn | None = None
-        self._resisting: asyncio.TimerHandle | None = None
+        self._resisting: Alarm | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -112,7 +114,7 @@ class SessionActor(Actor):
         try:
             async with permit(self, self._manager, book.name, operation, CONNECTING, _CONNECT_PRIORITY, self._limits):
                 await connection.open()
-                async with connection.within(self._limits.timeout(Kind.OTHER)):
+                with connection.within(self._limits.timeout(Kind.OTHER)):
                     for monitor in list(book.monitors.values()):
                         await self._take_up(connection.client, monitor)
         except Exception as error:
@@ -231,20 +233,19 @@ class SessionActor(Actor):
 
     async def _run(self, operation: AnyOperation, turn: Turn, work: Work, what: str, reply: Reply) -> object:
         book = self._book
-        kind = operation.kind.value
-        connection = book.connection
+        kind, connection = operation.kind.value, book.connection
         if connection is None:
             raise ConnectionLost
         self._turn = turn
         book.running = Running(kind, operation.correlation_id, what, time.time())
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        self._resisting = loop.call_later(operation.timeout + _RESISTS_SECONDS, self._resists, operation, what, reply)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        resists = partial(self._resists, operation, what, reply)
+        self._resisting = connection.client.alarms.after(operation.timeout + _RESISTS_SECONDS, resists)
         try:
-            with in_turn(turn):
-                async with connection.within(operation.timeout):
-                    result = await work(connection.client)
-            book.timeouts.note(operation.kind, loop.time() - began)
+            with in_turn(turn), connection.within(operation.timeout):
+                result = await work(connection.client)
+            book.timeouts.note(operation.kind, clock() - began)
             return result
         except Overdue:
             book.timeouts.note(operation.kind, operation.timeout)
