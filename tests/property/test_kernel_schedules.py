@@ -20,12 +20,15 @@ from telestage.actors import (
     Backoff,
     DeadLetter,
     MailboxFull,
+    Overflow,
     QueueWaitTimeout,
     Ref,
     Supervision,
     handles,
 )
 from telestage.actors.testkit import Schedule
+
+POLICIES = list(Overflow)
 
 FOREVER = Supervision(intensity=10**6, backoff=Backoff(first=0.5, factor=1.0, jitter=0))
 
@@ -215,7 +218,7 @@ async def test_no_mailbox_ever_holds_more_than_its_bound() -> None:
     schedule, book = Schedule.current(), Book()
     capacity = schedule.pick([1, 2, 5])
     async with ActorSystem("bounds", supervision=FOREVER, throughput=schedule.pick([64, 1, 2])) as system:
-        refs = [system.spawn(Worker, book, capacity=capacity) for _ in range(2)]
+        refs = [system.spawn(Worker, book, capacity=capacity, overflow=schedule.pick(POLICIES)) for _ in range(2)]
 
         def look() -> None:
             for ref in refs:
@@ -255,7 +258,8 @@ async def test_whatever_was_sent_is_handled_once_or_somebody_is_told() -> None:
     async with ActorSystem("accounts", supervision=FOREVER, throughput=schedule.pick([64, 1, 2])) as system:
         system.dead_letters.subscribe(book.letter)
         capacity = schedule.pick([None, 1, 3])
-        refs = book.refs = [system.spawn(Worker, book, capacity=capacity) for _ in range(3)]
+        policy = schedule.pick(POLICIES)
+        refs = book.refs = [system.spawn(Worker, book, capacity=capacity, overflow=policy) for _ in range(3)]
 
         async def send(sender: str) -> None:
             for number in range(6):
@@ -308,7 +312,8 @@ async def test_an_ask_is_settled_once_by_its_deadline_and_its_answer_goes_to_one
     never: list[Job] = []
     async with ActorSystem("asks", supervision=FOREVER) as system:
         system.dead_letters.subscribe(book.letter)
-        refs = book.refs = [system.spawn(Worker, book, capacity=schedule.pick([None, 2])) for _ in range(2)]
+        capacity, policy = schedule.pick([None, 2]), schedule.pick(POLICIES)
+        refs = book.refs = [system.spawn(Worker, book, capacity=capacity, overflow=policy) for _ in range(2)]
 
         async def timed(ref: Ref, job: Job, timeout: float, ended: list[float]) -> object:
             queue_timeout, cancel = schedule.pick([None, None, 0.5, 0.0]), bool(schedule.choose(2))

@@ -13,6 +13,7 @@ from telestage.actors import (
     ActorSystem,
     Backoff,
     Directive,
+    Overflow,
     Ref,
     Strategy,
     Supervision,
@@ -206,7 +207,7 @@ async def test_the_system_lane_loses_nothing_and_comes_before_all_mail() -> None
         system.dead_letters.subscribe(
             lambda letter: dead.append(letter.message) if type(letter.message) is int else None
         )
-        ref = system.spawn(Lane, capacity=schedule.pick([1, 2]))
+        ref = system.spawn(Lane, capacity=schedule.pick([1, 2]), overflow=schedule.pick(list(Overflow)))
 
         async def mail() -> None:
             for _ in range(10):
