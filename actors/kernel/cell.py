@@ -21,7 +21,7 @@ from telestage.actors.kernel.current import current_task
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped, WrongReply
 from telestage.actors.kernel.family import Family
-from telestage.actors.kernel.flags import CLOSED, FAILED, FINAL, PARKED, PAUSED, SIGNALLED
+from telestage.actors.kernel.flags import AHEAD, CLOSED, FAILED, FINAL, PARKED, PAUSED, SIGNALLED
 from telestage.actors.kernel.interrupting import interrupt
 from telestage.actors.kernel.lanes import SYSTEM
 from telestage.actors.kernel.lifecycle import fail
@@ -290,11 +290,11 @@ class Cell(Mailbox):
         if family is not None and family.control:
             if self.backlog is not None and self.backlog.lanes is not None:
                 self.backlog.lanes.level = SYSTEM  # of what is handled now, should it be put aside
+            self.flags = flags | AHEAD
             return _take_control(family.control)
         if flags & PAUSED or (flags & CLOSED and not self.kin.draining):
             return iter(())
-        if not flags & CLOSED:
-            self.flags = flags & ~SIGNALLED
+        self.flags = flags & ~AHEAD if flags & CLOSED else flags & ~(AHEAD | SIGNALLED)
         return None
 
     def wants_turn(self, waiting: bool) -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import MailboxFull
-from telestage.actors.kernel.flags import CLOSED, FINAL
+from telestage.actors.kernel.flags import AHEAD, CLOSED, FINAL
 from telestage.actors.kernel.lanes import Lanes
 from telestage.actors.kernel.overflow import Overflow, RoomForAsk, drop_oldest
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
@@ -332,7 +332,7 @@ class Mailbox(Ref):
 
     def _take_rest(self) -> list[object]:
         """What is left of the batch, in order; the worker that is at it will find nothing more."""
-        if self.current is not None:
+        if self.current is not None and not self.flags & AHEAD:
             self.processed -= self._left_of_batch()  # it will take all of these for done
         left: list[object] = list(self.rest or ())
         self.rest = None

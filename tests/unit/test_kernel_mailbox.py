@@ -17,6 +17,7 @@ from telestage.actors.kernel import (
     Ref,
     handles,
 )
+from telestage.actors.kernel.cell import Cell
 
 
 class Gate:
@@ -254,6 +255,30 @@ async def test_processed_counts_each_message_once_whenever_priorities_begin(syst
     await flushed(ref)
     assert log.index("urgent") < 1999
     assert system.statistics()[0].processed == len(log) == 2002
+
+
+async def test_processed_counts_the_batch_that_a_signal_came_ahead_of(system: ActorSystem) -> None:
+    """The signal's handler has priorities begin, which moves the rest of the batch into lanes."""
+
+    class Signals(Actor):
+        @handles(int)
+        def count(self, message: int) -> None:
+            if message == 1:
+                self.ref.signal("ahead")
+
+        @handles(str)
+        def ahead(self, message: str) -> None:
+            self.ref.tell(100, priority=1)
+
+    ref = system.spawn(Signals)
+    for number in range(10):
+        ref.tell(number)
+    await system.idle()
+    assert system.statistics()[0].processed == 11  # the system lane isn't counted
+    ref.tell(0)
+    await system.idle()
+    assert isinstance(ref, Cell)  # looked at from inside on purpose
+    assert ref.flags == 0, "after a signal, the mailbox has its short way back"
 
 
 async def test_a_full_mailbox_of_a_busy_actor_takes_abandoned_places_and_keeps_order(system: ActorSystem) -> None:
