@@ -1,4 +1,4 @@
-"""Where the refs of sessions come from, and when they are ready: each is waited for from the moment it is added."""
+"""Where the refs of sessions come from, and when all are ready, or disconnected."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from telestage.actors.kernel import Ref
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.errors import SessionDead
 from telestage.actors.telegram.manager import AddSession
+from telestage.messages import SessionState
 
-__all__ = ["Launches", "all_settled"]
+__all__ = ["Launches", "all_settled", "disconnect_all"]
 
 _log = logging.getLogger("telestage.fleet")
 
@@ -66,6 +67,20 @@ async def all_settled(books: Sequence[SessionBook], timeout: float) -> None:
         for waiter in waiting:
             waiter.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def disconnect_all(books: Sequence[SessionBook]) -> None:
+    """Disconnects the sessions that were given up on before they could do so themselves, within 3 s."""
+    left = [book for book in books if book.connection is not None]
+    closing = []
+    for book in left:
+        if book.connection is not None:
+            closing.append(book.connection.close())
+        book.connection = book.running = None
+        book.enter(SessionState.STOPPED, book.reason)
+    for error in await asyncio.gather(*closing, return_exceptions=True):
+        if isinstance(error, Exception):
+            _log.error("a session could not be disconnected", exc_info=error)
 
 
 def _fail(future: asyncio.Future[Ref], error: Exception) -> None:

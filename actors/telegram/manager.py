@@ -67,6 +67,12 @@ class PermitBoard:
         """A picture of the permits."""
         return self.pool.status(monotonic())
 
+    def reclaim(self) -> None:
+        """Takes back what is still held at the end: no message of the sessions gets through any more (R-G3)."""
+        now = monotonic()
+        for session in list(self.sessions):
+            self.pool.release_session(session, now)
+
 
 class _Waiting(msgspec.Struct, frozen=True):
     """Whom to answer when a permit is free, and the timer that ends the wait."""
@@ -95,6 +101,7 @@ class ManagerActor(Actor):
     )
 
     def __init__(self, board: PermitBoard, credentials: Credentials, limits: Limits) -> None:
+        self._board = board
         self._pool = board.pool
         self._credentials = credentials
         self._limits = limits
@@ -102,10 +109,8 @@ class ManagerActor(Actor):
         self._books = board.sessions
 
     async def stopped(self) -> None:
-        """Takes back what the sessions held as they ended: no message of theirs gets through any more (R-G3)."""
-        now = monotonic()
-        for session in list(self._books):
-            self._pool.release_session(session, now)
+        """Takes back what the sessions held as they ended."""
+        self._board.reclaim()
 
     @handles(AddSession)
     def add(self, message: AddSession) -> Ref:
