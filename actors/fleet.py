@@ -171,9 +171,7 @@ class Fleet:
         if self._manager is not None:
             with contextlib.suppress(SessionDead):  # it never began
                 ref = await self._ref(name)
-                for monitor in book.monitors.values():
-                    if monitor.ref is not None:  # together with the session, not after it
-                        monitor.ref.stop(grace=0.0)
+                book.end_monitors()
                 await self._manager.ask(RemoveSession(session=name, timeout=timeout))
                 if not await ref.stopped(timeout + 5.0):
                     _log.warning("%s resists its removal; left behind", name)

@@ -25,6 +25,8 @@ class SessionStatus(Message, frozen=True, kw_only=True):
     """Operations that wait now."""
     restarts: int = 0
     """Times its supervisor restarted it."""
+    reconnects: int = 0
+    """Times its client lost the connection and had another, without a restart."""
     operations: int = 0
     """Operations it has ended, however they ended."""
     floods: dict[str, float] = field(default_factory=dict)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
+from typing import Any
 
 import msgspec
 from telethon.events.common import EventBuilder
@@ -20,10 +22,11 @@ from telestage.actors.monitoring import EventMonitorConfig
 from telestage.actors.monitoring.book import EventBook
 from telestage.actors.monitoring.handler import EventHandler
 from telestage.actors.telegram.adaptive import Timeouts
+from telestage.actors.telegram.checkpoint import Checkpoint, Mark, Step
 from telestage.actors.telegram.connection import Connection
-from telestage.messages import MonitorStatus, SessionState, SessionStatus
+from telestage.messages import EventPriority, MonitorStatus, SessionState, SessionStatus
 
-__all__ = ["ARRIVED", "EventHandler", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
+__all__ = ["ARRIVED", "Arrived", "EventHandler", "Kept", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
 
 _SETTLED = frozenset({SessionState.READY, SessionState.STOPPED, SessionState.DEAD})
 
@@ -44,8 +47,40 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     config: EventMonitorConfig
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """An update that waits for its monitor to be taken up."""
+
+    update: Any
+    mark: Mark | None
+    step: Step
+    again: bool
+    """Whether it may have come before, in an earlier start of the fleet."""
+
+
+class Arrived(msgspec.Struct, frozen=True):
+    """An event that passed the monitor's filter, but for its `func`; or what the filter raised instead."""
+
+    event: Any
+    mark: Mark | None
+    step: Step
+    error: Exception | None = None
+
+    @property
+    def type(self) -> str:
+        """The same for all: a Telegram monitor has one handler."""
+        return ARRIVED
+
+    @property
+    def priority(self) -> EventPriority:
+        """The same for all: they stay in order."""
+        return EventPriority.NORMAL
+
+
 class MonitorBook:
-    """One monitor of one session: what it is, and what became of its events."""
+    """One monitor of one session: what it is, and what became of its events.
+
+    Each update it was given, and is not done with, is held in its step (see `checkpoint`), and in `kept` or `_given`.
+    """
 
     def __init__(self, spec: MonitorSpec, session: str) -> None:
         self.spec = spec
@@ -54,13 +89,74 @@ class MonitorBook:
         self.ref: Ref | None = None
         self.passed_over = 0  # events its filter's `func` said no to
         self.unfit = 0  # times it could not begin
-        self.lost = 0  # events that came after it had stopped
+        self.lost = 0  # events that came after it had stopped, or waited for one that it replaced
         self.restarts = 0
+        self.kept: deque[Kept] = deque()  # until it is taken up
+        self._given: deque[Arrived] = deque()
+        self._hand: Arrived | None = None
+        self._done: dict[tuple[int, bool], int] = {}  # the last update it is done with, by what a `Mark` begins with
 
     @property
     def running(self) -> bool:
         """Whether it takes events."""
         return self.ref is not None and self.ref.alive
+
+    def keep(self, kept: Kept) -> None:
+        """Keeps an update until the monitor is taken up; one there is no room for is dropped, and counted."""
+        if len(self.kept) < self.spec.config.max_queue_size:
+            kept.step.hold()
+            self.kept.append(kept)
+        else:
+            self.lost += 1
+
+    def offer(self, arrived: Arrived) -> None:
+        """Gives the monitor an event; one there is no room for is dropped, and counted."""
+        arrived.step.hold()
+        self._given.append(arrived)
+        if not self.events.offer(arrived):
+            self._given.pop()
+            arrived.step.release()
+
+    def reach(self, arrived: Arrived) -> None:
+        """It begins with an event: those before have come to their end, whatever it was."""
+        self._hand = arrived
+        while self._given and self._given[0] is not arrived:
+            self._end(self._given.popleft())
+
+    def finish(self, arrived: Arrived | None = None) -> None:
+        """An event has come to its end: by default the one that it began with last. A second time is harmless."""
+        arrived = self._hand if arrived is None else arrived
+        if self._given and self._given[0] is arrived:
+            self._end(self._given.popleft())
+
+    def give_up(self) -> int:
+        """Nothing of what it was given comes to it any more; says how many updates were kept for it."""
+        kept = len(self.kept)
+        for step in [*(each.step for each in self.kept), *(each.step for each in self._given)]:
+            step.release()
+        self._forget()
+        return kept
+
+    def begin(self) -> None:
+        """Starts anew: what it was not done with comes again."""
+        self.ref = None
+        self._forget()
+
+    def has_done(self, mark: Mark) -> bool:
+        """Whether it is done with this update already."""
+        entry, new, number = mark
+        return self._done.get((entry, new), 0) >= number
+
+    def _forget(self) -> None:
+        self.kept.clear()
+        self._given.clear()
+        self._hand = None
+
+    def _end(self, arrived: Arrived) -> None:
+        if arrived.mark is not None:
+            entry, new, number = arrived.mark
+            self._done[entry, new] = number
+        arrived.step.release()
 
     def status(self) -> MonitorStatus:
         """A picture of the monitor."""
@@ -70,7 +166,7 @@ class MonitorBook:
             name=self.spec.name,
             session=self.session,
             state="starting" if self.ref is None else "running" if self.running else "stopped",
-            queued=len(queue),
+            queued=len(queue) + len(self.kept),
             handled=events.processed + events.under_way - self.passed_over,
             failures=events.failed + self.unfit,
             dropped=queue.refused + queue.evicted + events.discarded + self.lost,
@@ -94,6 +190,7 @@ class SessionBook:
         self.name = name
         self.timeouts = timeouts  # of the whole fleet
         self.session = session
+        self.checkpoint = Checkpoint()
         self.options = options  # for Telethon's constructor
         self.monitors: dict[str, MonitorBook] = {}
         self.floods: dict[str, float] = {}  # kind -> until, Unix seconds
@@ -119,8 +216,16 @@ class SessionBook:
         self.state = SessionState.NEW
         self.reason = self.running = self.ref = None
         self.paused = False
+        self.checkpoint = self.checkpoint.successor()
         for monitor in self.monitors.values():
-            monitor.ref = None
+            monitor.begin()
+
+    def end_monitors(self) -> None:
+        """Stops the monitors, together with the session rather than after it: what waits for them is to come again."""
+        self.checkpoint.freeze()
+        for monitor in self.monitors.values():
+            if monitor.ref is not None:
+                monitor.ref.stop(grace=0.0)
 
     def enter(self, state: SessionState, reason: str | None = None) -> None:
         """Notes a new state and why. The end is the end: nothing follows DEAD."""
@@ -165,6 +270,7 @@ class SessionBook:
             running_for=None if running is None else max(0.0, now - running.since),
             queued=0 if self.ref is None else self.ref.waiting,
             restarts=self.restarts,
+            reconnects=self.reconnects,
             operations=self.operations,
             floods={kind: until for kind, until in self.floods.items() if until > now},
         )

@@ -1,11 +1,13 @@
-"""The Telethon client of a session, with six promises that the plain one doesn't make.
+"""The Telethon client of a session, with eight promises that the plain one doesn't make.
 
 - Every call has a deadline: Telethon's own waits for ever when Telegram doesn't answer.
 - A call from outside a turn becomes an operation of the session (see `scope`).
 - A message that is sent again is sent with the same random_id, so Telegram takes it for the first.
 - A broken link leaves nothing behind that the next one would send a second time (see `transport`).
 - An update is handed on in the same step in which it is counted as received, in order; after a
-  reconnect what was missed is fetched. (Telethon makes a task per update, and doesn't catch up.)
+  reconnect all that was missed is fetched (see `updatebox`). (Telethon makes a task per update, and doesn't catch up.)
+- A difference that can't be had now, as of a flood wait, is asked for again. (Telethon waits for the next gap.)
+- Stored is how far all handlers are done with the updates (see `checkpoint`). (Telethon stores what was received.)
 - A client that never connected leaves alone what its session knows of updates. (Telethon overwrites it.)
 
 It overrides four methods of Telethon's that aren't documented: `_call`, by which every request goes,
@@ -15,20 +17,36 @@ telethon is pinned to 1.45 for that, and tests/integration/test_client.py fails 
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import inspect
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
-from telethon import TelegramClient
+from telethon import TelegramClient, errors, types, utils
+from telethon._updates.messagebox import ENTRY_ACCOUNT
 from telethon.network.connection.connection import Connection
 from telethon.network.connection.tcpfull import ConnectionTcpFull
 from telethon.sessions.abstract import Session
+from telethon.tl.functions.updates import GetChannelDifferenceRequest, GetDifferenceRequest
 from telethon.tl.tlobject import TLObject, TLRequest
 
 from telestage.actors.telegram.alarms import Alarms, Limit
+from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
+from telestage.actors.telegram.failures import flood_seconds
+from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
 from telestage.actors.telegram.transport import starting_empty
+from telestage.actors.telegram.updatebox import Behind, UpdateBox
 
 __all__ = ["SessionClient"]
+
+_AGAIN_SECONDS = 5.0  # before a difference is asked for again that Telegram could not give
+_NOT_NOW = (errors.ServerError, errors.TimedOutError, errors.PersistentTimestampOutdatedError)
+
+_utils: Any = utils  # its functions carry no annotations
+_types: Any = types  # what it takes is more than it says
 
 
 class SessionClient(TelegramClient):
@@ -39,7 +57,9 @@ class SessionClient(TelegramClient):
         api_id: Of the application, as are `api_hash` and `options` for Telethon's own constructor.
         rpc_timeout: Seconds a single call may take.
         label: What logs call it.
-        on_update: Gets each update, in order, as it is received.
+        checkpoint: Where the session's updates stand.
+        on_updates: Gets updates, in order, as they are received, and where things stand after them.
+        on_flood: Is told for how many seconds the updates that were missed can't be fetched, and the method.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
         connection: Of Telethon's, by which it talks.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
@@ -53,7 +73,9 @@ class SessionClient(TelegramClient):
         *,
         label: str,
         rpc_timeout: float,
-        on_update: Callable[[TLObject], None],
+        checkpoint: Checkpoint,
+        on_updates: Callable[[Sequence[TLObject], Position], None],
+        on_flood: Callable[[float, str], object],
         on_reconnect: Callable[[], None],
         route: Callable[[Sequence[TLRequest], Callable[[TelegramClient], Awaitable[object]]], Awaitable[object]],
         connection: type[Connection] = ConnectionTcpFull,
@@ -63,9 +85,14 @@ class SessionClient(TelegramClient):
         self.label = label
         self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
-        self._on_update = on_update
+        self._checkpoint = checkpoint
+        self._on_updates = on_updates
+        self._on_flood = on_flood
         self._on_reconnect = on_reconnect
         self._route = route
+        self._left = False
+        self._again: set[asyncio.TimerHandle] = set()
+        self._message_box: UpdateBox = UpdateBox(self._log["messagebox"], checkpoint, self._updates_queue.put_nowait)
 
     @property
     def updates_error(self) -> BaseException | None:
@@ -81,6 +108,30 @@ class SessionClient(TelegramClient):
             await cast("Awaitable[None]", super().disconnect())  # which it is while the loop runs
         finally:
             self.alarms.rest()
+
+    async def connect(self) -> None:
+        """Connects, and goes on with updates where they stand: where another client was left, else as stored."""
+        box, session = self._message_box, cast(Any, self.session)
+        for entry, state in await _value(session.get_update_states()):
+            if entry != ACCOUNT and state.qts:
+                box.last_ids.setdefault(entry, state.qts)  # see `_save_states_and_entities`
+        if self._checkpoint.received is not None:
+            self._mb_entity_cache.hash_map.update(self._checkpoint.received.hashes)
+        await super().connect()
+
+    def leave(self) -> None:
+        """Takes no further updates: the next client goes on from here."""
+        self._left = True
+        for timer in self._again:
+            timer.cancel()
+        received = self._message_box.received(self._mb_entity_cache.hash_map)
+        if received is not None:
+            self._checkpoint.received = received
+
+    async def learn_channels(self, most: int) -> None:
+        """Knows where the channels stand that are among the `most` chats of the account that were active last."""
+        async for _ in self.iter_dialogs(most):
+            pass
 
     async def _call(
         self, sender: Any, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None
@@ -98,7 +149,10 @@ class SessionClient(TelegramClient):
                     random_id = scope.next_random_id()
                     if random_id is not None:
                         each.random_id = random_id
-        elif scope is not HOUSEKEEPING:
+        elif scope is HOUSEKEEPING:
+            if isinstance(request, GetDifferenceRequest | GetChannelDifferenceRequest):
+                return await self._difference(request)
+        else:
 
             async def call(client: Any) -> object:
                 # the session may have another client by then; a sender of another data centre is this one's
@@ -109,12 +163,48 @@ class SessionClient(TelegramClient):
         with Limit(self.alarms, self._rpc_timeout):
             return await super()._call(sender, request, ordered=ordered)
 
+    async def _difference(self, request: Any) -> Any:
+        """Fetches what was missed; where Telegram can't give it now, that is tried again, and the rest goes on."""
+
+        async def call(each: Any) -> Any:
+            with Limit(self.alarms, self._rpc_timeout):
+                return await super(SessionClient, self)._call(self._sender, each)
+
+        try:
+            return await instead(self.label, call, self._message_box, request, await call(request))
+        except errors.RPCError as error:
+            seconds = flood_seconds(error)
+            if seconds is not None:
+                self._on_flood(seconds, type(error.request or request).__name__)
+            elif isinstance(error, _NOT_NOW):
+                seconds = _AGAIN_SECONDS
+            if seconds is not None and not self._left:
+                channel: Any = request.channel if isinstance(request, GetChannelDifferenceRequest) else None
+                self._later(seconds, Behind(ENTRY_ACCOUNT if channel is None else channel.channel_id))
+            raise
+
+    def _later(self, seconds: float, behind: Behind) -> None:
+        def due() -> None:
+            self._again.discard(timer)
+            self._updates_queue.put_nowait(behind)
+
+        timer = asyncio.get_running_loop().call_later(seconds, due)
+        self._again.add(timer)
+
     async def _preprocess_updates(
-        self, updates: Sequence[TLObject], users: Sequence[TLObject], chats: Sequence[TLObject]
+        self, updates: Sequence[TLObject], users: Sequence[Any], chats: Sequence[Any]
     ) -> Sequence[TLObject]:
-        known: Sequence[TLObject] = await super()._preprocess_updates(updates, users, chats)  # type: ignore[no-untyped-call]  # Telethon's
+        if self._left:
+            return ()
+        cast(Any, self._mb_entity_cache).extend(users, chats)
+        entities = {_utils.get_peer_id(each): each for each in itertools.chain(users, chats)}
+        known: list[Any] = list(updates)
         for update in known:
-            self._on_update(update)
+            update._entities = entities
+        # before anything is awaited: what is counted as received has its monitors
+        self._on_updates(known, self._message_box.position())
+        session: Any = self.session
+        await _value(session.process_entities(_types.contacts.ResolvedPeer(None, users, chats)))
         # what somebody registered with the raw client, or waits for in a conversation, goes its usual way
         return known if self._event_builders or self._conversations else ()
 
@@ -124,5 +214,21 @@ class SessionClient(TelegramClient):
         self._on_reconnect()
 
     async def _save_states_and_entities(self) -> None:
-        if not self._message_box.is_empty():
-            await super()._save_states_and_entities()
+        if self._message_box.is_empty():
+            return
+        me = self._mb_entity_cache.self_id
+        session: Any = self.session
+        if me:  # as Telethon stores it
+            mine = _types.contacts.ResolvedPeer(None, [types.InputPeerUser(0, me)], [])
+            await _value(session.process_entities(mine))
+        now = datetime.datetime.now(datetime.UTC)
+        for entry, state in self._checkpoint.changes():
+            if isinstance(state, Account):
+                stored = _types.updates.State(state.pts, state.qts, state.date, state.seq, unread_count=0)
+            else:  # a channel's row has no use for qts, but this: the last message known
+                stored = _types.updates.State(state.pts, state.last_id, now, 0, unread_count=0)
+            await _value(session.set_update_state(entry, stored))
+
+
+async def _value(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result

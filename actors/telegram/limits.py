@@ -14,10 +14,13 @@ import msgspec
 
 from telestage.messages import DEFAULT_PRIORITIES, DEFAULT_QUEUE_TIMEOUT, DEFAULT_TIMEOUTS, Kind
 
-__all__ = ["CONNECTING", "Limits"]
+__all__ = ["CONNECTING", "UPDATES", "Limits"]
 
 CONNECTING = "connecting"
 """The kind of permit a session takes to connect, so that a fleet does not connect all at once."""
+
+UPDATES = "updates"
+"""The kind that a flood wait parks when Telegram doesn't say yet what was missed. No operation is of it."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

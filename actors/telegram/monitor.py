@@ -10,33 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from typing import Any
 
-import msgspec
 from telethon.events import StopPropagation
 
 from telestage.actors.monitoring.actor import MonitorActor as EventActor
-from telestage.actors.telegram.book import ARRIVED, MonitorBook
-from telestage.messages import EventPriority
+from telestage.actors.telegram.book import ARRIVED, Arrived, MonitorBook
 
-__all__ = ["Arrived", "MonitorActor"]
-
-
-class Arrived(msgspec.Struct, frozen=True):
-    """An event that passed the monitor's filter, but for its `func`; or what the filter raised instead."""
-
-    event: Any
-    error: Exception | None = None
-
-    @property
-    def type(self) -> str:
-        """The same for all: a Telegram monitor has one handler."""
-        return ARRIVED
-
-    @property
-    def priority(self) -> EventPriority:
-        """The same for all: they stay in order."""
-        return EventPriority.NORMAL
+__all__ = ["MonitorActor"]
 
 
 class MonitorActor(EventActor):
@@ -51,12 +31,19 @@ class MonitorActor(EventActor):
         super().__init__(book.events)
 
     async def restarting(self, error: BaseException) -> None:
-        """Counts it."""
+        """Counts it. The event it failed with, or was interrupted at, isn't given again."""
         self._monitor.restarts += 1
+        self._monitor.finish()
 
 
 async def _give(book: MonitorBook, message: Arrived) -> None:
     """Gives the event to the handler, if the filter's `func` agrees."""
+    book.reach(message)
+    await _handle(book, message)
+    book.finish(message)
+
+
+async def _handle(book: MonitorBook, message: Arrived) -> None:
     if message.error is not None:
         raise message.error
     event = message.event

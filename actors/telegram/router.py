@@ -1,30 +1,36 @@
 """From updates to monitors: each update becomes an ordinary Telethon event for each monitor it concerns.
 
 Runs in the step in which an update is received and never waits, so events reach the monitors in
-order. What comes before the routes are there is kept for them: a client fetches what was missed as soon as
-it is connected. What a person wrote, a filter's `func` and the handler, runs in the monitor's own turns; a
-pattern that raises here fails its own monitor only.
+order. What comes before a monitor's route is there is kept for it: a client fetches what was missed as soon as
+it is connected, and a route may have to wait for the end of a flood wait. What a person wrote, a filter's `func`
+and the handler, runs in the monitor's own turns; a pattern that raises here fails its own monitor only.
 """
 
 from __future__ import annotations
 
 import copy
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-from telethon import types, utils
+from telethon import errors, types, utils
 from telethon.events.album import Album
 from telethon.events.common import EventBuilder, EventCommon
 from telethon.events.raw import Raw
 from telethon.tl.functions.channels import GetFullChannelRequest
 from telethon.tl.tlobject import TLObject
 
-from telestage.actors.telegram.book import MonitorBook, MonitorSpec
-from telestage.actors.telegram.monitor import Arrived
+from telestage.actors.telegram.book import Arrived, Kept, MonitorBook, MonitorSpec
+from telestage.actors.telegram.checkpoint import Checkpoint, Position
+from telestage.actors.telegram.updatebox import mark_of
 
 __all__ = ["Route", "Router", "checked_builder", "find_route"]
 
+_log = logging.getLogger("telestage.session")
+
 _utils: Any = utils  # its functions carry no annotations
+_SURVEYED = 500  # chats, those that were active last, 100 a call
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -34,9 +40,9 @@ class Route(msgspec.Struct, frozen=True):
     client: Any
 
 
-class _Line(msgspec.Struct, frozen=True):
-    route: Route
+class _Line(msgspec.Struct):
     book: MonitorBook
+    route: Route | None
 
 
 def checked_builder(event: object) -> EventBuilder:
@@ -53,8 +59,8 @@ def checked_builder(event: object) -> EventBuilder:
     return builder
 
 
-async def find_route(client: Any, spec: MonitorSpec) -> Route:
-    """Looks up the chats that the filter of a monitor names.
+async def find_route(client: Any, spec: MonitorSpec, checkpoint: Checkpoint) -> Route:
+    """Looks up the chats that the filter of a monitor names, and where the updates of channels stand.
 
     Raises:
         ValueError: Telegram doesn't know one of them.
@@ -63,49 +69,74 @@ async def find_route(client: Any, spec: MonitorSpec) -> Route:
     builder.resolved = False
     builder.func = None  # the monitor's own business
     await builder.resolve(client)
-    await _know_state(client, builder)
+    await _know_state(client, builder, checkpoint)
     return Route(builder, client)
 
 
 class Router:
-    """The routes of one client. Closed at first: it keeps what comes until `open`."""
+    """The routes of one session.
 
-    def __init__(self) -> None:
+    Args:
+        checkpoint: Of the session.
+        alive: Whether the session isn't about to end. If it is, what a stopped monitor doesn't get is to come again.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, alive: Callable[[], bool]) -> None:
+        self._checkpoint = checkpoint
+        self._alive = alive
         self._lines: dict[str, _Line] = {}
-        self._kept: list[TLObject] | None = []
+
+    def expect(self, book: MonitorBook) -> None:
+        """From now on, updates are kept for this monitor until its route is there."""
+        self._lines[book.spec.name] = _Line(book, None)
 
     def attach(self, route: Route, book: MonitorBook) -> None:
-        """Adds the route of a monitor, or replaces it."""
-        self._lines[book.spec.name] = _Line(route, book)
+        """Adds the route of a monitor, or replaces it. It gets what was kept for it."""
+        self._lines[book.spec.name] = line = _Line(book, route)
+        while book.kept:
+            kept = book.kept.popleft()
+            self._give(line, kept)
+            kept.step.release()
+
+    def attends(self, book: MonitorBook) -> bool:
+        """Whether the monitor has its route."""
+        line = self._lines.get(book.spec.name)
+        return line is not None and line.book is book and line.route is not None
 
     def detach(self, name: str) -> None:
         """Takes a route away, if it is there."""
         self._lines.pop(name, None)
 
-    def open(self) -> None:
-        """Routes what was kept, and from now on what comes."""
-        kept, self._kept = self._kept, None
-        for update in kept or ():
-            self.route(update)
+    def route(self, updates: Sequence[TLObject], position: Position) -> None:
+        """Tells each monitor of the updates that concern it. They came together, and `position` is reached by them."""
+        step = self._checkpoint.begin(position)
+        for update in updates:
+            mark = mark_of(update)
+            kept = Kept(update, mark, step, mark is not None and mark[0] in self._checkpoint.rewound)
+            for line in list(self._lines.values()):
+                self._give(line, kept)
+        self._checkpoint.reached(position)
+        step.release()
 
-    def route(self, update: TLObject) -> None:
-        """Tells each monitor that the update concerns."""
-        if self._kept is not None:
-            self._kept.append(update)
+    def _give(self, line: _Line, kept: Kept) -> None:
+        book, mark = line.book, kept.mark
+        if line.route is None:
+            book.keep(kept)
             return
-        for line in list(self._lines.values()):
-            try:
-                event = _event(line.route, update)
-            except Exception as error:
-                message = Arrived(None, error)
-            else:
-                if event is None:
-                    continue
-                message = Arrived(event)
-            if line.book.running:
-                line.book.events.offer(message)  # what there is no room for is dropped, and counted
-            else:
-                line.book.lost += 1  # its supervision has stopped it
+        error: Exception | None = None
+        event: Any = None
+        try:
+            event = _event(line.route, kept.update)
+        except Exception as raised:
+            error = raised
+        if (event is None and error is None) or (kept.again and mark is not None and book.has_done(mark)):
+            return
+        if book.running:
+            book.offer(Arrived(event, mark, kept.step, error))
+        elif self._alive():  # its supervision has stopped it
+            book.lost += 1 + book.give_up()
+        else:
+            kept.step.hold()  # for good
 
 
 def _event(route: Route, update: Any) -> Any:
@@ -123,16 +154,31 @@ def _event(route: Route, update: Any) -> Any:
     return event if builder.filter(event) else None
 
 
-async def _know_state(client: Any, builder: Any) -> None:
+async def _know_state(client: Any, builder: Any, checkpoint: Checkpoint) -> None:
     """Has the client know where the updates of the watched channels stand.
 
     Telethon learns that from the first update of a channel; what is missed before it could never be fetched.
     """
-    for chat in builder.chats or ():
+    if not builder.chats or builder.blacklist_chats:
+        if not checkpoint.surveyed:
+            await _survey(client)
+            checkpoint.surveyed = True
+        return
+    for chat in builder.chats:
         bare, kind = _utils.resolve_id(chat)
         if kind is not types.PeerChannel or bare in client._message_box.map:
             continue
         channel = _utils.get_input_channel(await client.get_input_entity(chat))
         full = await client(GetFullChannelRequest(channel))
-        client._message_box.try_set_channel_state(bare, full.full_chat.pts)
         client._mb_entity_cache.extend(full.users, full.chats)
+        client._message_box.try_set_channel_state(bare, full.full_chat.pts)
+
+
+async def _survey(client: Any) -> None:
+    """Learns where the account's channels stand. A bot has no list of them."""
+    if client._mb_entity_cache.self_bot:
+        return
+    try:
+        await client.learn_channels(_SURVEYED)
+    except (errors.BadRequestError, errors.ForbiddenError):
+        _log.warning("%s: its chats can't be listed; channels are caught up from their first update on", client.label)

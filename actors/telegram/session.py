@@ -19,13 +19,12 @@ from typing import Any
 
 import msgspec
 from telethon import TelegramClient
-from telethon.errors import BadRequestError, ForbiddenError
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
 from telestage.actors.telegram.alarms import Alarm
 from telestage.actors.telegram.asking import AnyOperation, run_operation
-from telestage.actors.telegram.book import MonitorBook, Running, SessionBook
+from telestage.actors.telegram.book import Running, SessionBook
 from telestage.actors.telegram.calls import CallOperation, GaveUp, RegisterMonitor, RemoveMonitor, kind_of, repeatable
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.connection import Connection, ConnectionLost, Overdue
@@ -37,15 +36,14 @@ from telestage.actors.telegram.errors import (
     SessionDead,
 )
 from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
-from telestage.actors.telegram.limits import CONNECTING, Limits
-from telestage.actors.telegram.monitor import MonitorActor
+from telestage.actors.telegram.limits import CONNECTING, UPDATES, Limits
+from telestage.actors.telegram.monitors import SessionMonitors, TakeUp
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
-from telestage.actors.telegram.router import Route, Router, find_route
+from telestage.actors.telegram.router import Router, find_route
 from telestage.actors.telegram.scope import Turn, in_turn
 from telestage.messages import (
     FloodSeen,
-    Kind,
     Operation,
     PermitReturned,
     SendMessage,
@@ -59,7 +57,6 @@ _log = logging.getLogger("telestage.session")
 
 _CONNECT_PRIORITY = 1000  # before any operation: without a connection there are none
 _RESISTS_SECONDS = 1.0  # how long an operation that is over may take to end; then its session is made anew
-_DROP_SECONDS = 5.0
 
 Work = Callable[[TelegramClient], Awaitable[object]]
 
@@ -85,6 +82,12 @@ class _Reconnected(msgspec.Struct, frozen=True):
     """The client lost its connection and has another."""
 
 
+class _Ready(msgspec.Struct, frozen=True):
+    """The session has this connection, and has tried to take its monitors up."""
+
+    connection: Connection
+
+
 class SessionActor(Actor):
     """Owns the client of one session."""
 
@@ -98,36 +101,47 @@ class SessionActor(Actor):
         self._manager = manager
         self._credentials = credentials
         self._limits = limits
-        self._router = Router()
+        self._router = Router(book.checkpoint, lambda: self.ref.alive)
+        self._monitors = SessionMonitors(self, book, manager, limits, self._router, self._park)
         self._turn: Turn | None = None
         self._resisting: Alarm | None = None
 
     # -- life --------------------------------------------------------------------------------------
 
     async def started(self) -> None:
-        """Connects, checks that the session is signed in, and takes its monitors up."""
+        """Connects, checks that the session is signed in, and has its monitors taken up, each in a turn of its own."""
         book = self._book
         self._enter(SessionState.CONNECTING, book.reason if book.restarts else None)
         await self._sit_out()
+        self._monitors.expect()
         operation = f"{book.name}/connect/{book.restarts}"
         connection = book.connection = Connection(self._new_client(), self._lost)
         try:
             async with permit(self, self._manager, book.name, operation, CONNECTING, _CONNECT_PRIORITY, self._limits):
                 await connection.open()
-                with connection.within(self._limits.timeout(Kind.OTHER)):
-                    for monitor in list(book.monitors.values()):
-                        await self._take_up(connection.client, monitor)
         except Exception as error:
-            reason = sign_in_reason(error) or sign_in_reason(connection.lost or error)
             seconds = flood_seconds(error)
             if seconds is not None:
                 raise self._park(CONNECTING, CONNECTING, seconds) from error
-            if reason is None:
-                raise
-            self._die(reason)
+            self._end_or_raise(error)
             return
-        self._router.open()
-        self._enter(SessionState.READY)
+        for monitor in book.monitors.values():
+            self.ref.signal(TakeUp(monitor))
+        self.ref.signal(_Ready(connection))
+
+    @handles(TakeUp)
+    async def take_up(self, message: TakeUp) -> None:
+        """Has a monitor begin, or go on with this client. A flood wait is for this monitor to wait for."""
+        try:
+            await self._monitors.take_up(message.monitor)
+        except Exception as error:
+            self._end_or_raise(error)
+
+    @handles(_Ready)
+    def ready(self, message: _Ready) -> None:
+        """Operations may begin."""
+        if message.connection is self._book.connection and self._book.state is SessionState.CONNECTING:
+            self._enter(SessionState.READY)
 
     async def restarting(self, error: BaseException) -> None:
         """Closes the old client, so that its update state is stored for the new one."""
@@ -161,21 +175,14 @@ class SessionActor(Actor):
         spec = message.spec
 
         async def attach(client: TelegramClient) -> None:
-            route = await find_route(client, spec)
-            old = self._book.monitors.get(spec.name)
-            book = self._book.monitors[spec.name] = MonitorBook(spec, self._book.name)
-            self._attach(route, book)  # from here on events go to the new one
-            await self._end_monitor(old)
+            await self._monitors.replace(spec, await find_route(client, spec, self._book.checkpoint))
 
         return await self._answer(message, Turn(), attach, f"monitor {spec.name}")
 
     @handles(RemoveMonitor)
     async def remove(self, message: RemoveMonitor) -> bool:
         """Stops a monitor; only its own handler goes."""
-        known = self._book.monitors.pop(message.name, None)
-        self._router.detach(message.name)
-        await self._end_monitor(known)
-        return known is not None
+        return await self._monitors.remove(message.name)
 
     @handles(GaveUp)
     def gave_up(self, message: GaveUp) -> None:
@@ -314,35 +321,6 @@ class SessionActor(Actor):
         if wait > longest:
             raise FloodParked(self._book.name, CONNECTING, until)
 
-    async def _take_up(self, client: TelegramClient, monitor: MonitorBook) -> None:
-        """Has a monitor go on with this client, or begin."""
-        if monitor.ref is not None and not monitor.ref.alive:
-            return  # its supervision has stopped it: only registering it again starts it again
-        with in_turn(Turn()):
-            try:
-                route = await find_route(client, monitor.spec)
-            except (ValueError, BadRequestError, ForbiddenError) as error:  # what is wrong is what the monitor asks
-                if terminal_reason(error) is not None:
-                    raise
-                _log.exception("%s: monitor %s can't begin", self._book.name, monitor.spec.name)
-                monitor.unfit += 1
-                return
-        self._attach(route, monitor)
-
-    def _attach(self, route: Route, monitor: MonitorBook) -> None:
-        spec = monitor.spec
-        if monitor.ref is None:
-            name = spec.name
-            while name in self.children:  # the one it replaces is about to stop
-                name += "'"
-            monitor.ref = self.spawn(MonitorActor, monitor, name=name, supervision=spec.supervision)
-        self._router.attach(route, monitor)
-
-    async def _end_monitor(self, monitor: MonitorBook | None) -> None:
-        if monitor is not None and monitor.ref is not None:
-            monitor.ref.stop(grace=0.0)
-            await monitor.ref.stopped(timeout=_DROP_SECONDS)
-
     def _new_client(self) -> SessionClient:
         book = self._book
         options: dict[str, Any] = {
@@ -360,7 +338,9 @@ class SessionActor(Actor):
             self._credentials.api_hash,
             label=book.name,
             rpc_timeout=self._limits.rpc_timeout,
-            on_update=self._router.route,
+            checkpoint=book.checkpoint,
+            on_updates=self._router.route,
+            on_flood=lambda seconds, what: self._park(UPDATES, what, seconds),
             on_reconnect=lambda: self.ref.signal(_Reconnected()),
             route=self._route,
             **options,
@@ -383,9 +363,19 @@ class SessionActor(Actor):
 
     async def _close(self) -> None:
         self._forget_turn()
+        self._monitors.close()
         connection, self._book.connection = self._book.connection, None
         if connection is not None:
+            connection.client.leave()  # before anything is awaited
             await connection.close()
+
+    def _end_or_raise(self, error: Exception) -> None:
+        """Ends the session if that is what the error means; else it is raised, so that the session is made anew."""
+        connection = self._book.connection
+        reason = sign_in_reason(error) or sign_in_reason((connection and connection.lost) or error)
+        if reason is None:
+            raise error
+        self._die(reason)
 
     def _die(self, reason: str) -> SessionDead:
         """Ends the session for good (R-X4): what waits, and whatever comes, fails with `SessionDead`."""

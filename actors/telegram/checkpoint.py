@@ -1,0 +1,173 @@
+"""Where the updates of a session stand: what was received, and up to where every monitor is done with it.
+
+Invariants:
+- `account` and `channels`, which are stored with the session, never pass an update that a monitor still has to handle.
+  Whoever goes on from them gets it again.
+- What was received, by which a session goes on that is made anew in this process, passes it: its monitors have it.
+- A frozen checkpoint, and one that another has replaced, don't move, whoever is still at work.
+
+The updates that came together are a step. Steps are a chain in the order of arrival; one that is done joins the one
+before it, or moves the checkpoint if it is the first. So there are never more of them than updates that wait.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+__all__ = ["ACCOUNT", "Account", "Channel", "Checkpoint", "Mark", "Position", "Received", "Step"]
+
+ACCOUNT = 0
+"""Stands where channels have their id: for private chats and small groups, which share one pts."""
+
+Mark = tuple[int, bool, int]
+"""An update: the channel or `ACCOUNT`, whether it brings a new message, and that message's id; else the pts."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Where the updates of the account stand."""
+
+    pts: int
+    qts: int
+    date: datetime.datetime
+    seq: int
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """Where those of a channel stand: its pts, and the last message known (0: none)."""
+
+    pts: int
+    last_id: int
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where the account and some channels stand after a step."""
+
+    account: Account | None
+    channels: dict[int, Channel]
+
+
+class Received(msgspec.Struct, frozen=True):
+    """Where a client that is left stood, for the one that goes on."""
+
+    account: Account
+    channels: dict[int, Channel]
+    last_ids: dict[int, int]
+    hashes: dict[int, tuple[int, int]]
+    """What Telethon knows the channels by."""
+
+
+class Step:
+    """Updates that came together, and how many deliveries of them are under way."""
+
+    __slots__ = ("account", "after", "before", "channels", "checkpoint", "held")
+
+    def __init__(self, checkpoint: Checkpoint, position: Position, before: Step | None) -> None:
+        self.checkpoint = checkpoint
+        self.account = position.account
+        self.channels = position.channels
+        self.held = 1
+        self.before = before
+        self.after: Step | None = None
+
+    def hold(self) -> None:
+        """One delivery more is under way."""
+        self.held += 1
+
+    def release(self) -> None:
+        """One of them has come to its end."""
+        self.held -= 1
+        if not self.held:
+            self.checkpoint.done(self)
+
+
+class Checkpoint:
+    """The checkpoint of one session, from a start of its fleet to the next.
+
+    Args:
+        rewound: What the one before had received when it was left: from there back, updates come a second time.
+    """
+
+    def __init__(self, rewound: dict[int, int] | None = None) -> None:
+        self.account: Account | None = None
+        self.channels: dict[int, Channel] = {}
+        self.received: Received | None = None
+        self.rewound = rewound or {}
+        self.surveyed = False  # all channels of the account are known
+        self.frozen = False
+        self.on_move: Callable[[], None] | None = None
+        self._changed: set[int] = set()
+        self._last: Step | None = None
+
+    def base(self, position: Position) -> None:
+        """Where a client begins; one that goes on where another was left changes nothing."""
+        if self.account is None and position.account is not None:
+            self.account = position.account
+            self.channels = dict(position.channels)
+            self._changed = {ACCOUNT, *position.channels}
+
+    def begin(self, position: Position) -> Step:
+        """Updates were received, after which things stand so. Who calls it holds the step once."""
+        step = Step(self, position, self._last)
+        if self._last is not None:
+            self._last.after = step
+        self._last = step
+        return step
+
+    def done(self, step: Step) -> None:
+        """All is done with the updates of a step."""
+        before, after = step.before, step.after
+        if after is not None:
+            after.before = before
+        else:
+            self._last = before
+        if before is None:
+            self._move(step.account, step.channels)
+            return
+        before.after = after
+        before.account = step.account or before.account
+        before.channels.update(step.channels)
+
+    def freeze(self) -> None:
+        """The session ends: what waits for its monitors is given up, and is to come again."""
+        self.frozen = True
+
+    def changes(self) -> Iterator[tuple[int, Account | Channel]]:
+        """What has moved since it was stored, by channel or `ACCOUNT`; each is forgotten when the next is asked for."""
+        for entry in list(self._changed):
+            state = self.account if entry == ACCOUNT else self.channels.get(entry)
+            if state is not None:
+                yield entry, state
+            self._changed.discard(entry)
+
+    def successor(self) -> Checkpoint:
+        """The one of the next start."""
+        rewound = dict(self.rewound)
+        if self.received is not None:
+            rewound[ACCOUNT] = self.received.account.pts
+            rewound.update((id, channel.pts) for id, channel in self.received.channels.items())
+        return Checkpoint(rewound)
+
+    def reached(self, position: Position) -> None:
+        """Things stand so: what comes from here on has not come before."""
+        if not self.rewound:
+            return
+        account = position.account
+        if account is not None and account.pts >= self.rewound.get(ACCOUNT, 0):
+            self.rewound.pop(ACCOUNT, None)
+        for id, channel in position.channels.items():
+            if channel.pts >= self.rewound.get(id, 0):
+                self.rewound.pop(id, None)
+
+    def _move(self, account: Account | None, channels: dict[int, Channel]) -> None:
+        if self.frozen:
+            return
+        if account is not None:
+            self.account = account
+            self._changed.add(ACCOUNT)
+        self.channels.update(channels)
+        self._changed.update(channels)
+        if self.on_move is not None:
+            self.on_move()

@@ -1,0 +1,89 @@
+"""What is done where Telegram gives no difference, as the client is too far behind: messages come from the histories.
+
+A page at a time, each as a slice of a difference, so that what has come stays if the next page fails. Edits and
+deletions from before can't be known: Telegram doesn't tell them any more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from telethon.tl import types
+from telethon.tl.functions.messages import GetHistoryRequest, GetMessagesRequest
+
+from telestage.actors.telegram.checkpoint import ACCOUNT
+from telestage.actors.telegram.updatebox import UpdateBox
+
+__all__ = ["instead"]
+
+_log = logging.getLogger("telestage.session")
+
+_PAGE = 100  # Telegram's largest
+_POLL_SECONDS = 300
+
+Call = Callable[[Any], Awaitable[Any]]
+
+
+async def instead(label: str, call: Call, box: UpdateBox, request: Any, answer: Any) -> Any:
+    """The answer, or, if it says that the difference is too long, a slice from the history in its place."""
+    if isinstance(answer, types.updates.ChannelDifferenceTooLong):
+        return await _of_channel(label, call, box, request, answer)
+    if isinstance(answer, types.updates.DifferenceTooLong):
+        return await _of_account(label, call, box, request, answer)
+    return answer
+
+
+async def _of_channel(label: str, call: Call, box: UpdateBox, request: Any, answer: Any) -> Any:
+    channel = request.channel
+    known = box.last_ids.get(channel.channel_id)
+    top = answer.dialog.top_message
+    if not known:
+        _log.warning(
+            "%s: too far behind in channel %d, of which no message is known: what was missed there is lost",
+            label,
+            channel.channel_id,
+        )
+        return answer
+    _log.warning("%s: too far behind in channel %d: its messages come from the history", label, channel.channel_id)
+    page = await call(
+        GetHistoryRequest(
+            peer=types.InputPeerChannel(channel.channel_id, channel.access_hash),
+            offset_id=known + 1,
+            offset_date=None,
+            add_offset=-_PAGE,
+            limit=_PAGE,
+            max_id=top + 1,  # what comes later is in the difference from there
+            min_id=known,
+            hash=0,
+        )
+    )
+    messages = [m for m in page.messages if known < m.id <= top and not isinstance(m, types.MessageEmpty)]
+    final = not messages or max(m.id for m in messages) >= top
+    return types.updates.ChannelDifference(
+        pts=answer.dialog.pts if final else request.pts,
+        new_messages=messages,
+        other_updates=[],
+        chats=[*answer.chats, *page.chats],
+        users=[*answer.users, *page.users],
+        final=final,
+        timeout=_POLL_SECONDS,
+    )
+
+
+async def _of_account(label: str, call: Call, box: UpdateBox, request: Any, answer: Any) -> Any:
+    known = box.last_ids.get(ACCOUNT)
+    if not known:
+        _log.warning("%s: too far behind, and no private message is known: those that were missed are lost", label)
+        return answer
+    _log.warning("%s: too far behind: private messages come from the history", label)
+    # private chats and small groups share one row of ids
+    page = await call(GetMessagesRequest([types.InputMessageID(known + n) for n in range(1, _PAGE + 1)]))
+    messages = [m for m in page.messages if not isinstance(m, types.MessageEmpty)]
+    if messages:
+        state = types.updates.State(request.pts, request.qts, request.date, box.seq, unread_count=0)
+        return types.updates.DifferenceSlice(messages, [], [], page.chats, page.users, state)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
+    box.fetched[ACCOUNT] = known  # some of them may have come after the pts that Telegram names
+    state = types.updates.State(answer.pts, request.qts, request.date, box.seq, unread_count=0)
+    return types.updates.Difference([], [], [], [], [], state)  # pyright: ignore[reportArgumentType] - as above
