@@ -167,8 +167,14 @@ async def test_a_channel_nobody_named_and_nothing_was_heard_of_is_caught_up(tele
         assert [call.method for call in telegram.calls].count("messages.getDialogs") == 1
 
 
-@pytest.mark.parametrize("method", ["updates.getDifference", "updates.getChannelDifference"])
-@pytest.mark.parametrize("fault", ["flood", "error"])
+@pytest.mark.parametrize(
+    ("method", "fault"),
+    [
+        ("updates.getDifference", "flood"),
+        ("updates.getChannelDifference", "flood"),
+        ("updates.getChannelDifference", "error"),
+    ],
+)
 async def test_a_difference_that_cannot_be_had_now_is_asked_for_again(telegram, new_fleet, eventually, method, fault):
     """R-M5, R-X2: after the flood wait, not at the next gap, which may be never."""
     alice = telegram.add_user("alice")
