@@ -43,7 +43,7 @@ from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.supervision import Backoff, ChildKind, Directive, Strategy, Supervision
 from telestage.actors.kernel.system import ActorSystem
 from telestage.actors.kernel.tasks import TaskDetails, TaskRegistry
-from telestage.actors.kernel.thespian_base import AsyncioSystemBase
+from telestage.actors.kernel.thespian.base import AsyncioSystemBase
 from telestage.actors.kernel.timers import Timer
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from thespian.actors import ActorAddress, ActorSystemException
 
 if TYPE_CHECKING:
-    from telestage.actors.kernel.thespian_host import Host
+    from telestage.actors.kernel.thespian.host import Host
 
 __all__ = ["Reference"]
 

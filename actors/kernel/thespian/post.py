@@ -30,9 +30,9 @@ from thespian.system.utilis import actualActorClass, withPossibleInitArgs
 from telestage.actors.kernel.deadletters import DeadLetter
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.system import ActorSystem
-from telestage.actors.kernel.thespian_host import Host, Parcel
-from telestage.actors.kernel.thespian_sources import Sources
-from telestage.actors.kernel.thespian_watch import WATCHING
+from telestage.actors.kernel.thespian.host import Host, Parcel
+from telestage.actors.kernel.thespian.sources import Sources
+from telestage.actors.kernel.thespian.watch import WATCHING
 
 __all__ = ["Outsider", "PostOffice"]
 

@@ -17,7 +17,7 @@ from thespian.actors import ActorAddress, LoadedSource, UnloadedSource, Validate
 from thespian.system.sourceLoader import SourceHashFinder, loadModuleFromHashSource
 
 if TYPE_CHECKING:
-    from telestage.actors.kernel.thespian_post import PostOffice
+    from telestage.actors.kernel.thespian.post import PostOffice
 
 __all__ = ["Sources"]
 

@@ -30,14 +30,14 @@ from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDel
 
 from telestage.actors.kernel.actor import Actor
 from telestage.actors.kernel.handlers import handles
-from telestage.actors.kernel.thespian_reference import Reference
-from telestage.actors.kernel.thespian_watch import Watch
+from telestage.actors.kernel.thespian.reference import Reference
+from telestage.actors.kernel.thespian.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from telestage.actors.kernel.thespian_post import PostOffice
+    from telestage.actors.kernel.thespian.post import PostOffice
 
 __all__ = ["ATTEMPTS", "Host", "Parcel"]
 

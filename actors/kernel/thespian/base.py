@@ -31,8 +31,8 @@ from thespian.system.timing import timePeriodSeconds, toTimeDeltaOrNone
 
 from telestage.actors.kernel.loopthread import LoopBlocked, LoopEnded, LoopThread
 from telestage.actors.kernel.system import ActorSystem
-from telestage.actors.kernel.thespian_host import Parcel
-from telestage.actors.kernel.thespian_post import Outsider, PostOffice
+from telestage.actors.kernel.thespian.host import Parcel
+from telestage.actors.kernel.thespian.post import Outsider, PostOffice
 
 __all__ = ["AsyncioSystemBase", "Requester"]
 
