@@ -5,8 +5,8 @@ was queued, how long it may wait and run, and the id that its answer carries are
 """
 
 import enum
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -227,7 +227,7 @@ class Operation(Message, frozen=True, kw_only=True):
             request=request,
             priority=DEFAULT_PRIORITIES.get(kind, 0) if priority is None else priority,
             timeout=DEFAULT_TIMEOUTS.get(kind, 0.0) if timeout is None else timeout,
-            correlation_id=uuid.uuid4().hex if correlation_id is None else correlation_id,
+            correlation_id=secrets.token_hex(16) if correlation_id is None else correlation_id,
             queued_at=time.time() if queued_at is None else queued_at,
             queue_timeout=queue_timeout,
         )

@@ -7,8 +7,8 @@ may be made again when its answer was lost.
 from __future__ import annotations
 
 import math
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -74,7 +74,7 @@ class CallOperation(msgspec.Struct, frozen=True, kw_only=True):
             timeout=limits.timeout(kind) if timeout is None else timeout,
             queue_timeout=limits.queue_timeout,
             queued_at=time.time(),
-            correlation_id=uuid.uuid4().hex,
+            correlation_id=secrets.token_hex(16),
         )
 
 

@@ -37,7 +37,8 @@ class Launches:
 
     async def ref(self, name: str) -> Ref:
         """The ref of a session; waits until it has been started, which takes no longer than an ask."""
-        return await asyncio.shield(self._future(name))
+        future = self._future(name)
+        return future.result() if future.done() else await asyncio.shield(future)
 
     def forget(self, name: str) -> None:
         """The session was removed; another may have its name."""

@@ -100,6 +100,10 @@ class PermitPool:
         operation = request.operation_id
         if operation in self._held or operation in self._waiting:
             raise ValueError(f"operation {operation} has a permit, or waits for one, already")
+        if not self._waiting and self._room(request.kind):  # nobody to be compared with: nor is a line needed
+            for count in self._counts(request.kind):
+                count.waiting += 1
+            return self._granted(request, now, now)
         self._arrivals += 1
         self._arrival[operation] = self._arrivals
         self._waiting[operation] = _Held(request, now)
@@ -170,10 +174,12 @@ class PermitPool:
             ],
         )
 
-    def _counts(self, kind: str) -> Iterator[_Count]:
-        yield self._total
-        if kind in self._kinds:
-            yield self._kinds[kind]
+    def _counts(self, kind: str) -> tuple[_Count, ...]:
+        count = self._kinds.get(kind)
+        return (self._total,) if count is None else (self._total, count)
+
+    def _room(self, kind: str) -> bool:
+        return all(count.in_use < count.limit for count in self._counts(kind))
 
     def _grant(self, now: float) -> Iterator[Grant]:
         while self._total.in_use < self._total.limit:
@@ -184,17 +190,21 @@ class PermitPool:
             _, operation = self._lines[kind, priority, session].popleft()
             waiting = self._waiting.pop(operation)
             del self._arrival[operation]
-            self._grants += 1
-            self._last[session] = self._grants
-            waited = max(0.0, now - waiting.since)
-            self._held[operation] = _Held(waiting.request, now)
-            for count in self._counts(waiting.request.kind):
-                count.waiting -= 1
-                count.in_use += 1
-                count.granted += 1
-                count.peak = max(count.peak, count.in_use)
-                count.waits.add(waited)
-            yield Grant(waiting.request, waited)
+            yield self._granted(waiting.request, waiting.since, now)
+
+    def _granted(self, request: PermitRequest, since: float, now: float) -> Grant:
+        """Notes that a request, which was waiting, has its permit."""
+        self._grants += 1
+        self._last[request.session] = self._grants
+        waited = max(0.0, now - since)
+        self._held[request.operation_id] = _Held(request, now)
+        for count in self._counts(request.kind):
+            count.waiting -= 1
+            count.in_use += 1
+            count.granted += 1
+            count.peak = max(count.peak, count.in_use)
+            count.waits.add(waited)
+        return Grant(request, waited)
 
     def _next_kind(self) -> str | None:
         """The kind whose first place comes first of all, of the kinds that have room."""
