@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar
 
 from telethon.sessions.abstract import Session
 
-from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails, TaskRegistry
+from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
@@ -27,6 +27,7 @@ from telestage.actors.telegram.manager import ManagerActor, PermitBoard
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials
 from telestage.actors.telegram.sources import checked_options, close_session, new_book
+from telestage.actors.telegram.tasks import FleetTasks
 from telestage.actors.telegram.watching import FleetMonitors, matching
 from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession
 
@@ -331,9 +332,9 @@ class Fleet:
         return self._limits
 
     @property
-    def tasks(self) -> TaskRegistry:
-        """The tasks that run now (R-T)."""
-        return self._system.tasks
+    def tasks(self) -> FleetTasks:
+        """The tasks that run now: counts and details, by session, by type, in all (R-T)."""
+        return FleetTasks(self._system.tasks, self._books)
 
     @property
     def system(self) -> ActorSystem:

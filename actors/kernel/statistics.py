@@ -81,4 +81,5 @@ def suspended_in(dispatcher: Dispatcher) -> Iterator[TaskDetails]:
                 type(bare(cell.current)).__name__,
                 time() - (now - worker.since),
                 worker.task.get_name(),
+                "cancelling" if worker.task.cancelling() else "running",
             )

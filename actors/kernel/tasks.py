@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from time import time
 from typing import TypeVar
@@ -28,6 +29,8 @@ class TaskDetails(msgspec.Struct, frozen=True):
     operation: str | None
     created: float
     name: str
+    state: str = "running"
+    """Or `cancelling`: it was cancelled and has not ended yet."""
 
     @property
     def age(self) -> float:
@@ -74,7 +77,10 @@ class TaskRegistry:
 
     def details(self, *, type: str | None = None, owner: str | None = None) -> list[TaskDetails]:
         """What runs now, the oldest first; optionally only of one type, or of one owner and those below it."""
-        found = list(self._tasks.values())
+        found = [
+            details if not task.cancelling() else msgspec.structs.replace(details, state="cancelling")
+            for task, details in self._tasks.items()
+        ]
         for source in self._sources:
             found.extend(source())
         return sorted(
@@ -94,6 +100,10 @@ class TaskRegistry:
     def count(self, *, type: str | None = None, owner: str | None = None) -> int:
         """How many run now; the same choices as `details`."""
         return len(self.details(type=type, owner=owner))
+
+    def by_type(self) -> dict[str, int]:
+        """How many run now of each type."""
+        return dict(Counter(task.type for task in self.details()))
 
     async def cancel_all(self, *, owner: str | None = None, timeout: float = 5.0) -> list[TaskDetails]:
         """Cancels what belongs to `owner` (default: everything) and waits for it to end.

@@ -211,6 +211,13 @@ class SessionBook:
         """Whether it is ready or has ended: nothing further comes by itself."""
         return self.state in _SETTLED
 
+    @property
+    def task_name(self) -> str:
+        """What debuggers call the task that works on what runs now."""
+        running = self.running
+        parts = () if running is None else (running.kind, self.name, running.what, running.operation_id)
+        return " ".join(("telestage", *parts))
+
     def begin(self) -> None:
         """Starts anew, with another actor system: what the last one left doesn't count."""
         self.state = SessionState.NEW

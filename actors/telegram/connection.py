@@ -102,7 +102,7 @@ class Connection:
         return _Within(self, seconds)
 
     def tasks(self, owner: str) -> Iterator[TaskDetails]:
-        """The tasks that Telethon runs for this client now (R-T1)."""
+        """The tasks that Telethon runs for this client now (R-T1). They have their names from here."""
         client: Any = self.client
         sender = client._sender
         connection = getattr(sender, "_connection", None)
@@ -117,6 +117,7 @@ class Connection:
         }
         for kind, task in running.items():
             if task is not None and not task.done():
+                task.set_name(f"telethon {kind} {owner}")
                 yield TaskDetails(kind, owner, None, self.since, task.get_name())
 
     def loss(self) -> ConnectionLost:

@@ -15,6 +15,7 @@ from telethon.events import StopPropagation
 
 from telestage.actors.monitoring.actor import MonitorActor as EventActor
 from telestage.actors.telegram.book import ARRIVED, Arrived, MonitorBook
+from telestage.actors.telegram.scope import named
 
 __all__ = ["MonitorActor"]
 
@@ -51,7 +52,8 @@ async def _handle(book: MonitorBook, message: Arrived) -> None:
     if func is not None and not await _value(func(event)):
         book.passed_over += 1
         return
-    with contextlib.suppress(StopPropagation):  # each monitor is alone: there is nothing to stop
+    name = f"telestage monitoring {book.session}/{book.spec.name}"
+    with named(name), contextlib.suppress(StopPropagation):  # each monitor is alone: there is nothing to stop
         await _value(book.spec.handler(event))
 
 

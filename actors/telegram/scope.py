@@ -9,11 +9,12 @@ them apart; tasks inherit it, so the tasks that Telethon makes while connecting 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-__all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn"]
+__all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn", "named"]
 
 
 class Turn:
@@ -68,6 +69,28 @@ class in_turn:  # noqa: N801 - reads as a statement; a class costs a third of a 
     def __exit__(self, *_: object) -> None:
         self._turn.active = False
         _scope.reset(self._token)
+
+
+class named:  # noqa: N801 - as above
+    """Has the task that runs the block of a `with` that name meanwhile, for debuggers and lists of tasks.
+
+    One that was left behind keeps the name that it got then.
+    """
+
+    __slots__ = ("_before", "_name", "_task")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._task = task = asyncio.current_task()
+        if task is not None:
+            self._before = task.get_name()
+            task.set_name(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        if self._task is not None and self._task.get_name() == self._name:
+            self._task.set_name(self._before)
 
 
 @contextlib.contextmanager

@@ -41,7 +41,7 @@ from telestage.actors.telegram.monitors import SessionMonitors, TakeUp
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
 from telestage.actors.telegram.router import Router, find_route
-from telestage.actors.telegram.scope import Turn, in_turn
+from telestage.actors.telegram.scope import Turn, in_turn, named
 from telestage.messages import (
     FloodSeen,
     Operation,
@@ -250,7 +250,7 @@ class SessionActor(Actor):
         resists = partial(self._resists, operation, what, reply)
         self._resisting = connection.client.alarms.after(operation.timeout + _RESISTS_SECONDS, resists)
         try:
-            with in_turn(turn), connection.within(operation.timeout):
+            with in_turn(turn), named(book.task_name), connection.within(operation.timeout):
                 result = await work(connection.client)
             book.timeouts.note(operation.kind, clock() - began)
             return result

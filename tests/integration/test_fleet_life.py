@@ -132,9 +132,23 @@ async def test_the_fleet_knows_its_tasks_by_session_type_and_operation(telegram,
         for task in asyncio.all_tasks() - before - {running}:
             # not listed are workers that do nothing, and what Python 3.11 makes a task of inside a `wait_for`
             assert task.get_name() in known or "telestage worker" in task.get_name() or "Queue.get" in repr(task)
+        # the same by session, by type and in all, counted and in detail; and a debugger shows the same names
+        (again,) = fleet.tasks.details(type="scraping", session="alice")
+        assert (again.name, again.operation, again.state) == (working.name, working.operation, "running")
+        assert fleet.tasks.count(type="scraping", session="bob") == 0
+        assert fleet.tasks.count() == len(fleet.status().tasks) == sum(fleet.tasks.by_type().values())
+        assert fleet.tasks.by_session() == {"alice": len(tasks), "bob": len(tasks) - 1}
+        assert fleet.tasks.by_type()["scraping"] == 1
+        assert fleet.tasks.by_type()["send_loop"] == 2
+        assert fleet.system.tasks.by_type()["queue_processor"] == 1
+        assert working.name.startswith("telestage scraping alice ")
+        assert working.name.endswith(f" {working.operation}")
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert {working.name, "telethon send_loop /manager/bob", "telethon updates /manager/alice"} <= names
         go_on.set()
         await running
         assert "scraping" not in {task.type for task in fleet.status().tasks}
+        assert working.name not in {task.get_name() for task in asyncio.all_tasks()}
     assert fleet.status().tasks == []
 
 

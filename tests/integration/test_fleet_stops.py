@@ -81,9 +81,14 @@ async def test_a_monitor_is_stopped_in_time_and_not_counted_any_more(telegram, n
         for n in range(3):
             telegram.post(news, f"p{n}")
         await eventually(lambda: culprit.begun and len(heard) == 3)
-        assert fleet.tasks.count(owner="/manager/alice/culprit") == 1
+        (handling,) = fleet.tasks.details(owner="/manager/alice/culprit")
+        assert (handling.type, handling.session, handling.state) == ("monitoring", "alice", "running")
+        assert handling.name == "telestage monitoring alice/culprit"
         with ends_in_time():
-            assert await fleet.remove_monitor("culprit") == 1
+            removing = asyncio.ensure_future(fleet.remove_monitor("culprit"))
+            if culprit.what in RESISTS:
+                await eventually(lambda: [t.state for t in fleet.tasks.details(type="monitoring")] == ["cancelling"])
+            assert await removing == 1
         assert [each.name for each in fleet.status().monitors] == ["sound"]
         assert fleet.tasks.count(owner="/manager/alice/culprit") == 0
         assert fleet.status().permits.total.in_use == 0
