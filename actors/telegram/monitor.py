@@ -13,6 +13,7 @@ import inspect
 
 from telethon.events import StopPropagation
 
+from telestage.actors.monitoring import RetryableError
 from telestage.actors.monitoring.actor import MonitorActor as EventActor
 from telestage.actors.telegram.book import ARRIVED, Arrived, MonitorBook
 from telestage.actors.telegram.scope import named
@@ -40,7 +41,13 @@ class MonitorActor(EventActor):
 async def _give(book: MonitorBook, message: Arrived) -> None:
     """Gives the event to the handler, if the filter's `func` agrees."""
     book.reach(message)
-    await _handle(book, message)
+    try:
+        await _handle(book, message)
+    except RetryableError:
+        raise  # it is to be given again
+    except Exception:
+        book.finish(message)  # here, as a monitor that is about to stop isn't restarted
+        raise
     book.finish(message)
 
 

@@ -1,10 +1,12 @@
 """`make soak`: the properties of the kernel under very many schedules, and the Hypothesis machines for much longer.
 
 It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
-told, and every state machine there. It stops at the first failure, which says how to have it again.
+told, and every state machine there; then a fleet with random gaps, in real time, from seeds that follow that one. It
+stops at the first failure, which says how to have it again.
 """
 
 import argparse
+import asyncio
 import importlib.util
 import inspect
 import logging
@@ -21,19 +23,39 @@ from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from telestage.actors.testkit import ScheduleFailed, explore
 
 PROPERTIES = Path(__file__).parents[1] / "property"
+GAPS = Path(__file__).parents[1] / "integration" / "test_fleet_random_gaps.py"
 
 Test = Callable[[], Coroutine[object, object, object]]
 
 
 def modules() -> Iterator[ModuleType]:
     for path in sorted(PROPERTIES.glob("test_*.py")):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[path.stem] = module
-        spec.loader.exec_module(module)
-        yield module
+        yield loaded(path)
+
+
+def loaded(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def play_gaps(runs: int, seed: int) -> int:
+    """Random gaps of a fleet; the exit code."""
+    logging.getLogger("telethon").setLevel(logging.CRITICAL)
+    module = loaded(GAPS)
+    began = perf_counter()
+    for number in range(seed, seed + runs):
+        try:
+            asyncio.run(module.play(number))
+        except BaseException:
+            print(f"random gaps: seed {number}; again: --only gaps --gaps 1 --seed {number}", file=sys.stderr)
+            raise
+    print(f"{runs:7} runs of a fleet with random gaps, {perf_counter() - began:.1f} s", flush=True)
+    return 0
 
 
 def scheduled(module: ModuleType) -> list[Test]:
@@ -59,13 +81,15 @@ def main() -> int:
     drawn = random.SystemRandom().randrange(10**9)
     parser.add_argument("--seed", type=int, default=drawn, help="of the first schedule (default: drawn at random)")
     parser.add_argument("--examples", type=int, default=2000, help="of each Hypothesis machine (default: %(default)s)")
+    parser.add_argument("--gaps", type=int, default=200, help="runs of a fleet with random gaps (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
     asked = parser.parse_args()
     found = list(modules())
     logging.getLogger("telestage").setLevel(logging.CRITICAL)  # failures on purpose, by the million
     tests = [test for module in found for test in scheduled(module) if asked.only in test.__name__]
     kinds = [machine for module in found for machine in machines(module) if asked.only in machine.__name__]
-    if not tests and not kinds:
+    gaps = asked.gaps if asked.only in "random_gaps" else 0
+    if not tests and not kinds and not gaps:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
@@ -95,7 +119,7 @@ def main() -> int:
         run_state_machine_as_test(machine, settings=longer)  # type: ignore[no-untyped-call]  # as it comes
         spent = perf_counter() - began
         print(f"{asked.examples:7} examples of 80 steps, {spent:.1f} s: {machine.__name__}", flush=True)
-    return 0
+    return play_gaps(gaps, asked.seed) if gaps else 0
 
 
 if __name__ == "__main__":
