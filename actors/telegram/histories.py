@@ -59,7 +59,7 @@ async def _of_channel(label: str, call: Call, box: UpdateBox, request: Any, answ
             hash=0,
         )
     )
-    messages = [m for m in page.messages if known < m.id <= top and not isinstance(m, types.MessageEmpty)]
+    messages = [m for m in page.messages if known < m.id and not isinstance(m, types.MessageEmpty)]
     final = not messages or max(m.id for m in messages) >= top
     return types.updates.ChannelDifference(
         pts=answer.dialog.pts if final else request.pts,
@@ -84,6 +84,6 @@ async def _of_account(label: str, call: Call, box: UpdateBox, request: Any, answ
     if messages:
         state = types.updates.State(request.pts, request.qts, request.date, box.seq, unread_count=0)
         return types.updates.DifferenceSlice(messages, [], [], page.chats, page.users, state)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
-    box.fetched[ACCOUNT] = known  # some of them may have come after the pts that Telegram names
+    # Telegram named this pts after the page before was read, and nothing has come since
     state = types.updates.State(answer.pts, request.qts, request.date, box.seq, unread_count=0)
     return types.updates.Difference([], [], [], [], [], state)  # pyright: ignore[reportArgumentType] - as above

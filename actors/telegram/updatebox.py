@@ -6,7 +6,7 @@ told and those steps of the pts: Telegram gives new messages without it. They ar
 other update takes, so that a message always comes before its edits; where messages were written and deleted within one
 difference, of which it says nothing, others may come a little early.
 
-It replaces four methods of Telethon's that aren't documented; tests/integration/test_client.py fails when one changes.
+It overrides methods of Telethon's that aren't documented; tests/integration/test_client.py fails when one changes.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ class UpdateBox(MessageBox):
         self.map: dict[Any, Any]
         self.getting_diff_for: set[Any]
         self.last_ids: dict[int, int] = {}
-        self.fetched: dict[int, int] = {}  # messages up to this id have come from the history
         self._checkpoint = checkpoint
         self._put = put
         self._touched: set[int] = set()
@@ -232,16 +231,13 @@ class UpdateBox(MessageBox):
             self.process_updates(bundle, chat_hashes, updates)
 
     def _fresh(self, updates: Sequence[TLObject]) -> list[Any]:
-        """Those that are updates, and not of a message that has come from the history before."""
+        """Those that are updates."""
         result: list[Any] = []
         for update in updates:
             if isinstance(update, _CONTAINERS):
                 continue
             mark = mark_of(update)
             if mark is not None:
-                entry, new, number = mark
-                if new and number <= self.fetched.get(entry, 0):
-                    continue
                 self._note(mark)
             result.append(update)
         return result

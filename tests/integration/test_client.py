@@ -8,6 +8,7 @@ import asyncio
 import inspect
 
 import pytest
+from telethon._updates.messagebox import MessageBox
 from telethon.client.telegrambaseclient import TelegramBaseClient
 from telethon.client.updates import UpdateMethods
 from telethon.client.users import UserMethods
@@ -35,6 +36,23 @@ def test_every_update_goes_by_preprocess_updates_before_it_is_dispatched():
     source = inspect.getsource(UpdateMethods._update_loop)
     assert source.count("await self._preprocess_updates(") == 3
     assert source.count("updates_to_dispatch.extend(_preprocess_updates)") == 3
+
+
+def test_differences_go_by_the_methods_that_the_update_box_overrides():
+    """R-M5: Telethon's own drop what a difference tells besides new messages."""
+    assert parameters(MessageBox.load) == ["self", "session_state", "channel_states"]
+    assert parameters(MessageBox.try_set_channel_state) == ["self", "id", "pts"]
+    assert parameters(MessageBox.process_updates) == ["self", "updates", "chat_hashes", "result"]
+    assert parameters(MessageBox.apply_pts_info) == ["self", "update", "reset_deadlines"]
+    assert parameters(MessageBox.get_difference) == ["self"]
+    assert parameters(MessageBox.apply_difference_type) == ["self", "diff", "chat_hashes"]
+    assert parameters(MessageBox.apply_channel_difference) == ["self", "request", "diff", "chat_hashes"]
+    assert "self.apply_difference_type(diff, chat_hashes)" in inspect.getsource(MessageBox.apply_difference)
+    loop = inspect.getsource(UpdateMethods._update_loop)
+    assert "self._message_box.apply_difference(diff, self._mb_entity_cache)" in loop
+    assert "self._message_box.apply_channel_difference(get_diff, diff, self._mb_entity_cache)" in loop
+    assert "self._message_box.process_updates(updates, self._mb_entity_cache, processed)" in loop
+    assert "self._message_box.load(ss, cs)" in inspect.getsource(TelegramBaseClient.connect)
 
 
 def test_telethon_calls_handle_auto_reconnect_after_each_reconnect():
