@@ -59,7 +59,7 @@ async def _of_channel(label: str, call: Call, box: UpdateBox, request: Any, answ
             hash=0,
         )
     )
-    messages = [m for m in page.messages if known < m.id and not isinstance(m, types.MessageEmpty)]
+    messages = [m for m in page.messages if known < m.id <= top and not isinstance(m, types.MessageEmpty)]
     final = not messages or max(m.id for m in messages) >= top
     return types.updates.ChannelDifference(
         pts=answer.dialog.pts if final else request.pts,
