@@ -36,7 +36,7 @@ from telestage.actors.testkit import VirtualTimeLoop
 from telestage.messages import Kind, SessionState
 
 SESSIONS = ("a", "b", "c")
-KINDS = (Kind.SENDING, Kind.SCRAPING, Kind.OTHER, Kind.MONITORING)
+KINDS = (Kind.SCRAPING, Kind.SENDING, Kind.SCRAPING, Kind.OTHER, Kind.MONITORING)
 QUEUE, QUEUE_SECONDS, PERMIT_SECONDS = 10, 40.0, 6.0
 SLACK = 0.05  # seconds by which a deadline may be late, of virtual ones
 INSTANT = 0.001
@@ -214,11 +214,15 @@ class FleetMachine(RuleBasedStateMachine):
     def ask(self, name: str, kind: Kind, priority: int | None, seconds: float, hangs: bool) -> Op:
         return self.do(self.one_more(self.lines[name], kind, priority, seconds, hangs))
 
-    @rule(name=st.sampled_from(SESSIONS), priorities=st.lists(st.sampled_from([0, 0, 5]), min_size=2, max_size=QUEUE))
-    def ask_for_many(self, name: str, priorities: list[int]) -> None:
+    @rule(
+        name=st.sampled_from(SESSIONS),
+        kind=st.sampled_from([Kind.SCRAPING, Kind.OTHER]),
+        priorities=st.lists(st.sampled_from([0, 0, 5]), min_size=2, max_size=QUEUE),
+    )
+    def ask_for_many(self, name: str, kind: Kind, priorities: list[int]) -> None:
         """None of which anybody will answer: they end by their own deadlines, or with their session."""
         for priority in priorities:
-            self.do(self.one_more(self.lines[name], Kind.OTHER, priority, 2.0, False))
+            self.do(self.one_more(self.lines[name], kind, priority, 2.0, False))
 
     @rule(name=st.sampled_from(SESSIONS), low=st.integers(0, 3), many=st.integers(AGEING, 4 * AGEING))
     def stream(self, name: str, low: int, many: int) -> None:
