@@ -305,8 +305,10 @@ class Cell(Mailbox):
             return True
         if flags & FAILED:
             return False
-        if family is not None and family.control:
-            return True
+        if family is not None and family.control is not None:
+            if family.control:
+                return True
+            family.control = None  # an empty deque takes 0.7 KB
         if flags & CLOSED and self.kin.draining and not waiting:
             self.kin.draining = False
             self.kin.orders.append(STOP)
