@@ -101,11 +101,11 @@ async def test_a_cancelled_bulk_send_sends_nothing_further(telegram, new_fleet, 
     async with fleet:
         sending = asyncio.ensure_future(fleet.bulk_send(peers, "hello"))
         await eventually(lambda: len(telegram.delivered()) == 3)
-        assert fleet.tasks.count(type="sending") == 1
+        assert fleet.tasks.count(type="sending") in (1, 2)  # its own, and the operation it may be waiting for
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        assert fleet.tasks.count(type="sending") == 0
+        await eventually(lambda: fleet.tasks.count(type="sending") == 0)
         await fleet["alice"].get_me()
         assert len(telegram.delivered()) <= 4
 
