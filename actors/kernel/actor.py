@@ -25,7 +25,7 @@ from telestage.actors.kernel.spec import Spec
 from telestage.actors.kernel.stash import put_aside, put_back
 from telestage.actors.kernel.steps import LEAVE, Notice
 from telestage.actors.kernel.stopping import Terminated, stop
-from telestage.actors.kernel.supervision import ChildKind, Supervision
+from telestage.actors.kernel.supervision import TRANSIENT, ChildKind, Supervision
 from telestage.actors.kernel.timers import Timer
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Actor(thespian.actors.Actor):
         **kwargs: object,
     ) -> Ref:
         """Makes a child. See `ActorSystem.spawn`."""
-        if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
+        if capacity is None and supervision is None and kind is TRANSIENT and not redeliver:
             spec = cls.plain_spec
         else:
             spec = Spec(cls, capacity, supervision, kind, redeliver, overflow)

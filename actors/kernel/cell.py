@@ -50,7 +50,7 @@ class Cell(Mailbox):
     __slots__ = (
         "actor",
         "arguments",
-        "busy_ns",
+        "busy",
         "elder",
         "family",
         "label",
@@ -66,7 +66,8 @@ class Cell(Mailbox):
         self.dispatcher = dispatcher
         self.spec = spec
         self.limit = spec.limit
-        self.flags = self.processed = self.busy_ns = 0
+        self.flags = self.processed = 0
+        self.busy = 0.0  # seconds its turns took
         self.inbox = self.rest = self.backlog = self.current = None
         self.parent = parent
         self.label = label  # its name; None until somebody asks for the name of one that was given none

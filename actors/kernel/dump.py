@@ -103,7 +103,8 @@ class Dump:
         self._at_something: list[Cell] = []
         self._askers: dict[Cell, list[Cell]] = {}  # who waits for each
         self._hooks: dict[str, asyncio.Task[object]] = {}  # those that run, by the path of their actor
-        self._waiting = self._processed = self._busy_ns = self._unreadable = 0
+        self._waiting = self._processed = self._unreadable = 0
+        self._busy = 0.0
 
     def text(self) -> str:
         """The dump, some thousands of characters. Never raises."""
@@ -136,7 +137,7 @@ class Dump:
             total = self._states.total()
             states = ", ".join(f"{count:,} {state.value}" for state, count in self._states.most_common())
             yield _count(total, "actor") + (f": {states}" if total else "")
-            busy, ready = _seconds(self._busy_ns / 1e9), len(self._root.dispatcher.ready)
+            busy, ready = _seconds(self._busy), len(self._root.dispatcher.ready)
             yield f"{_count(self._waiting, 'message')} waiting, {self._processed:,} processed in {busy} of work"
             yield f"{_count(ready, 'actor')} on the run queue"
             if self._unreadable:
@@ -269,7 +270,7 @@ class Dump:
             self._classes[cell.spec.cls.__name__, state] += 1
             self._waiting += waiting
             self._processed += cell.processed
-            self._busy_ns += cell.busy_ns
+            self._busy += cell.busy
             for target in targets:
                 self._askers.setdefault(target, []).append(cell)
             if owes or (state not in _AT_REST and (waiting or state is not ActorState.PAUSED)):

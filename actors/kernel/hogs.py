@@ -33,12 +33,12 @@ class Hogs:
     """
 
     def __init__(self, limit: float) -> None:
-        self.limit_ns = int(limit * 1e9)
+        self.limit = limit
         self._next_log = 0.0
         self._unlogged = 0
 
-    def note(self, cell: Cell, elapsed_ns: int, alone: bool, last: object) -> None:
-        """`cell` kept the loop for `elapsed_ns`, with `last`, or with others before it if that wasn't `alone`."""
+    def note(self, cell: Cell, elapsed: float, alone: bool, last: object) -> None:
+        """`cell` kept the loop for `elapsed`, with `last`, or with others before it if that wasn't `alone`."""
         if not alone:
             cell.flags |= WATCHED
             cell.kin.watched = _WATCHED_FOR
@@ -55,7 +55,7 @@ class Hogs:
         else:
             handler: Callable[..., object] = cell.spec.handlers[kind]
             what = f"handling a {kind.__name__} in {getattr(handler, '__qualname__', handler)}"
-        _log.warning("%s kept the event loop for %.3f s%s, %s", cell.path, elapsed_ns / 1e9, more, what)
+        _log.warning("%s kept the event loop for %.3f s%s, %s", cell.path, elapsed, more, what)
 
     def watched(self, cell: Cell) -> None:
         """A message of a watched actor has been handled."""

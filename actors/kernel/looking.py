@@ -150,7 +150,7 @@ def glance(ref: Ref) -> Glance:
     """
     if not isinstance(ref, Cell):
         raise TypeError(f"there is nothing to be seen of {ref!r}")
-    return Glance(ref.spec.cls.__name__, state_of(ref), ref.waiting, ref.processed, ref.busy_ns / 1e9)
+    return Glance(ref.spec.cls.__name__, state_of(ref), ref.waiting, ref.processed, ref.busy)
 
 
 def path_of(cell: Cell) -> str:
@@ -194,7 +194,7 @@ def look(cell: Cell, children: tuple[ActorNode, ...] = ()) -> ActorNode:
         waits_for=tuple(path_of(target) for target in waited_for(cell)),
         owed=0 if kin is None else len(kin.owed),
         processed=cell.processed,
-        busy=cell.busy_ns / 1e9,
+        busy=cell.busy,
         restarts=0 if kin is None else kin.restarts.total,
         cause=type(kin.cause).__name__ if failed and kin is not None and kin.cause is not None else None,
         restart_in=None if backoff is None else max(0.0, backoff.when() - cell.dispatcher.loop.time()),

@@ -34,6 +34,9 @@ __all__ = ["Backlog", "Mailbox", "Sending"]
 _Waiting = tuple[asyncio.Future[None] | RoomForAsk, object, int]  # a sender, its message, and the priority of that
 
 
+# by name, as `Overflow.BLOCK` takes 0.1 us to look up (3.11)
+_BLOCK = Overflow.BLOCK
+_DROP_OLDEST = Overflow.DROP_OLDEST
 _AT_ONCE = (Overflow.DROP_NEWEST, Overflow.DROP_OLDEST)  # who sends doesn't wait for room
 
 
@@ -181,7 +184,7 @@ class Mailbox(Ref):
             if backlog is not None and backlog.stale:
                 self._purge(backlog)
             if self.held() >= self.spec.capacity and not (
-                self.spec.overflow is Overflow.DROP_OLDEST and drop_oldest(self, priority)
+                self.spec.overflow is _DROP_OLDEST and drop_oldest(self, priority)
             ):
                 self.count(refused=1)
                 return MailboxFull(self.path, self.spec.capacity, bare(message))
@@ -206,11 +209,11 @@ class Mailbox(Ref):
     def admit_ask(self, ask: Ask, priority: int) -> Exception | None:
         """`admit`; one that is to wait for room does."""
         room = None if self.backlog is None else self.backlog.room
-        if self.spec.overflow is Overflow.BLOCK and room is not None and not self.flags & CLOSED:
+        if self.spec.overflow is _BLOCK and room is not None and not self.flags & CLOSED:
             room.append((RoomForAsk(ask), ask, priority))
             return None
         refusal = self.admit(ask, priority)
-        if self.spec.overflow is Overflow.BLOCK and isinstance(refusal, MailboxFull):
+        if self.spec.overflow is _BLOCK and isinstance(refusal, MailboxFull):
             self.count(refused=-1)
             self.more().room = deque([(RoomForAsk(ask), ask, priority)])
             return None

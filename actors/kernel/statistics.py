@@ -50,7 +50,7 @@ def statistics_of(cell: Cell) -> ActorStatistics:
         cls=cell.spec.cls.__name__,
         waiting=cell.waiting,
         processed=cell.processed,
-        busy=cell.busy_ns / 1e9,
+        busy=cell.busy,
         restarts=cell.family.restarts.total if cell.family is not None else 0,
         running=None if worker is None else type(bare(cell.current)).__name__,
         running_for=0.0 if worker is None else cell.dispatcher.loop.time() - worker.since,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-__all__ = ["Backoff", "ChildKind", "Decision", "Directive", "RestartLog", "Strategy", "Supervision"]
+__all__ = ["TRANSIENT", "Backoff", "ChildKind", "Decision", "Directive", "RestartLog", "Strategy", "Supervision"]
 
 
 class Directive(enum.Enum):
@@ -54,6 +54,10 @@ class ChildKind(enum.Enum):
     """After a failure only."""
     TEMPORARY = "temporary"
     """Never: where another would be restarted, it is stopped. Its failure leaves its siblings alone."""
+
+
+TRANSIENT = ChildKind.TRANSIENT
+"""By a name of its own, as a member of an enum takes 0.1 us to look up (3.11)."""
 
 
 class Backoff(NamedTuple):

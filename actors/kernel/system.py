@@ -34,7 +34,7 @@ from telestage.actors.kernel.spawning import spawn
 from telestage.actors.kernel.spec import Spec
 from telestage.actors.kernel.statistics import ActorStatistics, statistics_of, suspended_in
 from telestage.actors.kernel.stopping import finish
-from telestage.actors.kernel.supervision import ChildKind, Supervision
+from telestage.actors.kernel.supervision import TRANSIENT, ChildKind, Supervision
 from telestage.actors.kernel.tasks import TaskRegistry
 
 __all__ = ["ActorSystem"]
@@ -282,7 +282,7 @@ class ActorSystem:
         """
         if self._root is None:
             raise RuntimeError(f"actor system {self.name!r} does not run: nothing can be spawned")
-        if capacity is None and supervision is None and kind is ChildKind.TRANSIENT and not redeliver:
+        if capacity is None and supervision is None and kind is TRANSIENT and not redeliver:
             spec = cls.plain_spec
         else:
             spec = Spec(cls, capacity, supervision, kind, redeliver, overflow)

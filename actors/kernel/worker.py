@@ -20,7 +20,7 @@ import logging
 import types
 from asyncio import CancelledError
 from collections.abc import Generator
-from time import perf_counter_ns
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
 from telestage.actors.kernel.envelope import bare
@@ -68,7 +68,7 @@ class Worker:
         self.cell: Cell | None = None
         self._adopted: Any = None  # the cell whose handler its Task goes on with, even if it was abandoned
         self.detached = False  # its handler suspended, so its own Task drives it
-        self.began = 0  # its turn in the cell, by the clock of `busy_ns`
+        self.began = 0.0  # its turn in the cell, by the clock of `busy`
         self.since = 0.0  # when that handler suspended first, in loop time
         self.interrupted = False
         self.interruption: Exception | None = None
@@ -94,16 +94,16 @@ class Worker:
         self.since = dispatcher.loop.time()
         cell.worker = self
         self._adopted = cell
-        elapsed = perf_counter_ns() - self.began
-        cell.busy_ns += elapsed
-        if elapsed > dispatcher.hogs.limit_ns:
+        elapsed = perf_counter() - self.began
+        cell.busy += elapsed
+        if elapsed > dispatcher.hogs.limit:
             self._too_long(cell, elapsed, cell.current)
         if cell.flags:
             suspends(cell)
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
 
-    def _too_long(self, cell: Cell, elapsed: int, item: object) -> None:
+    def _too_long(self, cell: Cell, elapsed: float, item: object) -> None:
         """The step that has just ended, and began with `item`, took too long."""
         same = cell.current is item or cell.current is None
         self.dispatcher.hogs.note(cell, elapsed, same and cell.rest is None and cell.backlog is None, item)
@@ -148,8 +148,8 @@ class Worker:
     def _drive(self) -> Generator[object, None, None]:
         dispatcher = self.dispatcher
         coroutine = self.coroutine
-        clock = perf_counter_ns
-        too_long = dispatcher.hogs.limit_ns
+        clock = perf_counter
+        too_long = dispatcher.hogs.limit
         begun = False
         while True:
             cancelled: CancelledError | None = None
@@ -190,7 +190,7 @@ class Worker:
                         began = clock()
                         yielded = coroutine.send(value)
                     elapsed = clock() - began
-                    cell.busy_ns += elapsed
+                    cell.busy += elapsed
                     if elapsed > too_long:
                         self._too_long(cell, elapsed, item)
                     if cell.current is not item:  # the next one of its turn suspended

@@ -12,7 +12,7 @@ import types
 from asyncio import CancelledError
 from collections.abc import Generator
 from itertools import islice
-from time import perf_counter_ns
+from time import perf_counter
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -46,9 +46,10 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     `yield from` coroutines, which mypy doesn't know.
     """
     ready = dispatcher.ready
+    popleft = ready.popleft
     throughput = dispatcher.throughput
-    too_long = dispatcher.hogs.limit_ns
-    clock = perf_counter_ns
+    too_long = dispatcher.hogs.limit
+    clock = perf_counter
     while True:
         ask = yield AT_REST
         result: Any
@@ -81,7 +82,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 cell.worker = None
             else:
                 elapsed = clock() - began
-                cell.busy_ns += elapsed
+                cell.busy += elapsed
                 if elapsed > too_long:
                     dispatcher.hogs.note(cell, elapsed, True, ask)
             if cell.inbox or cell.flags or cell.backlog is not None:
@@ -96,7 +97,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
         left_of_turn = TURN
         now = clock()
         while ready:
-            cell = ready.popleft()
+            cell = popleft()
             worker.cell = cell
             worker.began = began = now
             done = 0
@@ -205,10 +206,11 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             elif lanes is not None:
                 done += lanes.taken
             cell.processed += done
-            if worker.detached:  # its time has been counted step by step
+            detached = worker.detached
+            if detached:  # its time has been counted step by step
                 cell.worker = None
             else:
-                cell.busy_ns += elapsed
+                cell.busy += elapsed
                 if elapsed > too_long and done:
                     dispatcher.hogs.note(cell, elapsed, done == 1, item)
             left_of_turn -= done or 1
@@ -220,7 +222,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 ready.append(cell)
             else:
                 cell.inbox = None
-            if worker.detached or left_of_turn <= 0:
+            if detached or left_of_turn <= 0:
                 if ready and not dispatcher.armed:
                     dispatcher.arm()
                 break
