@@ -139,7 +139,7 @@ class Metrics(Instrument, Collector):
         seen = glance(ref)
         self._counts["telestage_actors_stopped"][labels] += 1
         self._counts["telestage_processed_messages"][labels] += seen.processed
-        self._counts["telestage_busy_seconds"][labels] += seen.busy  # type: ignore[assignment]  # a Counter of floats
+        self._counts["telestage_busy_seconds"][labels] += seen.busy  # type: ignore[assignment]  # a Counter adds floats, too; typeshed says int
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """Counts it."""
@@ -165,7 +165,7 @@ class Metrics(Instrument, Collector):
             seen = glance(ref)
             labels = (self._classes.of(seen.cls),)
             processed[labels] += seen.processed
-            busy[labels] += seen.busy  # type: ignore[assignment]  # a Counter of floats
+            busy[labels] += seen.busy  # type: ignore[assignment]  # a Counter adds floats, too; typeshed says int
             if seen.state is not ActorState.STOPPED:
                 actors[*labels, seen.state.value] += 1
                 waiting[labels] += seen.waiting

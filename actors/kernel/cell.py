@@ -204,15 +204,7 @@ class Cell(Mailbox):
     def stop(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self, drain: bool = False, grace: float = 5.0
     ) -> None:
-        if (  # `idle_alone`, written out
-            self.inbox is None
-            and self.family is None
-            and not self.flags
-            and self.actor is not None
-            and not self.spec.stopped_hook
-        ):
-            vanish(self)
-        else:
+        if not vanish(self):
             stop(self, None, drain=drain, grace=grace)
 
     def kill(self, reason: str = "killed") -> None:
@@ -255,17 +247,6 @@ class Cell(Mailbox):
         if family is None:
             family = self.family = Family()
         return family
-
-    @property
-    def idle_alone(self) -> bool:
-        """Whether it has nothing to do, nobody to tell of its end and no hook to run; not while `__init__` runs."""
-        return (
-            self.inbox is None
-            and self.family is None
-            and not self.flags
-            and self.actor is not None
-            and not self.spec.stopped_hook
-        )
 
     def schedule(self) -> None:
         """Puts an idle or parked cell on the run queue; does nothing if it is there or at work."""

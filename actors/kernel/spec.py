@@ -109,5 +109,5 @@ class Spec:
         if arguments is None:
             actor.__init__()  # type: ignore[misc]  # after __new__, as type.__call__ does
         else:
-            actor.__init__(*arguments[0], **arguments[1])  # type: ignore[misc]
+            actor.__init__(*arguments[0], **arguments[1])  # type: ignore[misc]  # likewise
         return actor

@@ -42,8 +42,7 @@ class Terminated(Notice, frozen=True):
 
 def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: float = 5.0) -> None:
     """`Ref.stop`; asks that wait or come later fail with `error` instead of `ActorStopped`."""
-    if cell.idle_alone:
-        vanish(cell)
+    if vanish(cell):
         if error is not None:
             cell.kin.stop_error = error
         return
@@ -73,8 +72,14 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         out_of_grace(cell)
 
 
-def vanish(cell: Cell) -> None:
-    """The stop of an actor that has nothing to do, nobody below it and no hook: done at once, without a turn."""
+def vanish(cell: Cell) -> bool:
+    """Stops an actor that has nothing to do, nobody to tell of its end and no hook at once, without a turn.
+
+    Returns:
+        False, and nothing is done, if it has any of that, or is still being made.
+    """
+    if cell.inbox is not None or cell.family is not None or cell.flags or cell.actor is None or cell.spec.stopped_hook:
+        return False
     cell.flags = FINAL | CLOSED | SIGNALLED
     if cell.dispatcher.life is not None:
         cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
@@ -84,6 +89,7 @@ def vanish(cell: Cell) -> None:
     parent = cell.parent
     if parent is not None and parent.family is not None:
         parent.family.children.remove(cell)
+    return True
 
 
 def out_of_grace(cell: Cell) -> None:

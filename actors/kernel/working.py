@@ -62,7 +62,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 message = ask.message
                 result = cell.spec.handlers[type(message)](cell.actor, message)
                 if type(result) is CoroutineType:
-                    result = yield from result  # type: ignore[misc]
+                    result = yield from result  # type: ignore[misc]  # see above
                     if worker.abandoned:
                         return
                 if result is NO_REPLY:
@@ -154,7 +154,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                     elif kind is direct:
                         result = handle(actor, item)
                         if type(result) is CoroutineType:
-                            yield from result  # type: ignore[misc]
+                            yield from result  # type: ignore[misc]  # see above
                             if worker.abandoned:
                                 return
                     elif kind is Ask:
@@ -164,7 +164,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         item.begun = True
                         result = handlers[type(item.message)](actor, item.message)
                         if type(result) is CoroutineType:
-                            result = yield from result  # type: ignore[misc]
+                            result = yield from result  # type: ignore[misc]  # see above
                             if worker.abandoned:
                                 return
                         if result is NO_REPLY:
@@ -185,7 +185,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                                     handle = found
                             result = found(actor, item)
                         if type(result) is CoroutineType:
-                            yield from result  # type: ignore[misc]
+                            yield from result  # type: ignore[misc]  # see above
                             if worker.abandoned:
                                 return
                 except BaseException as error:
