@@ -326,7 +326,9 @@ def test_the_marker_runs_a_test_under_so_many_schedules_and_tells_how_to_replay(
     )
     result = pytester.runpytest_inprocess(*options)
     result.assert_outcomes(passed=3, failed=1)
-    line = next(line for line in result.outlines if "pytest --schedule=" in line)  # with CI set, the summary has it, too
+    line = next(
+        line for line in result.outlines if "pytest --schedule=" in line
+    )  # with CI set, the summary has it, too
     text = line.partition("--schedule='")[2].partition("'")[0]
     result = pytester.runpytest_inprocess(*options, "-k", "test_fails", f"--schedule={text}")
     result.assert_outcomes(failed=1, deselected=3)
