@@ -36,14 +36,23 @@ CONTESTANTS = {
     "Thespian simple": "thespian_simple",
     "Pykka": "pykka_threads",
     "xoscar": "xoscar_local",
+    "Erlang": "erlang_beam",
 }
 _NEEDS = {"Pykka": "pykka", "xoscar": "xoscar"}
+_PROGRAMS = {"Erlang": "erlc"}
 _SLOW = {"textbook": 10, "Thespian simple": 5, "Pykka": 10, "xoscar": 5}  # by how much their workloads are smaller
 _ELSEWHERE = ("telestage", "naive")  # who is measured on further loops
 _SECONDS = 600.0  # for one measurement
 _PARTS = ("workloads", "loops", "prices", "chains", "million", "events", "telegram")
 
 _console = Console(stderr=True)
+
+
+def _present(contestant: str) -> bool:
+    program = _PROGRAMS.get(contestant)
+    if program is not None:
+        return shutil.which(program) is not None
+    return find_spec(_NEEDS.get(contestant, "asyncio")) is not None
 
 
 def run(module: str, *arguments: str, part: str = "kernel") -> str:
@@ -131,7 +140,7 @@ def main(
     if unknown := set(wanted) - set(_PARTS):
         raise typer.BadParameter(f"no such part: {', '.join(sorted(unknown))}", param_hint="--parts")
     chosen = [workload for workload in WORKLOADS if not only or workload.name in only.split(",")]
-    present = [name for name in CONTESTANTS if find_spec(_NEEDS.get(name, "asyncio")) is not None]
+    present = [name for name in CONTESTANTS if _present(name)]
     other = "asyncio" if loop == "uvloop" else "uvloop"
     began = time.monotonic()
     results = Results()
@@ -161,7 +170,6 @@ def main(
         "cores": os.cpu_count() or 0,
         "loop": loop,
         "other_loop": other,
-        "erlang": shutil.which("erl") is not None,
         "rounds": rounds,
         "seconds": round(time.monotonic() - began),
         "command": "make bench ARGS='" + " ".join(sys.argv[1:]) + "'" if sys.argv[1:] else "make bench",

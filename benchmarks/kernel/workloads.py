@@ -33,7 +33,7 @@ WORKLOADS = (
     Workload("ask_many", "ask, 100 at once", "asks/s", 100_000, {"naive": 2.0}),
     Workload("ask_deadline", "ask, 100 at once, each with a deadline", "asks/s", 100_000),
     Workload("chain", "ask through a chain of 1,000", "asks/s", 50_000),
-    Workload("ring", "ring of 1,000", "hops/s", 300_000, {"naive": 6.0}),
+    Workload("ring", "ring of 1,000", "hops/s", 300_000, {"naive": 6.0, "Erlang": 0.5}),
     Workload("fan_out", "fan-out, 1 to 1,000", "messages/s", 500_000, {"naive": 3.5}),
     Workload("fan_in", "fan-in, 1,000 to 1", "messages/s", 500_000, {"naive": 3.5}),
     Workload("priorities", "tell with 4 priorities", "messages/s", 500_000, {"naive": 2.5}),

@@ -50,7 +50,7 @@ def test_the_page_says_which_goals_are_met_and_which_not() -> None:
     report, workloads = load("report"), load("kernel.workloads")
     results = report.Results(
         facts={"rounds": 3, "python": "3", "system": "x", "cores": 1, "loop": "asyncio", "seconds": 1}
-        | {"command": "make bench", "other_loop": "uvloop", "erlang": False},
+        | {"command": "make bench", "other_loop": "uvloop"},
         figures={
             "tell": {"telestage": [300.0, 40.0, 600.0], "naive": [100.0, 10.0, 100.0]},
             "ask": {"telestage": [5.0, 5.0, 5.0], "naive": [1.0, 1.0, 1.0], "xoscar": [4.0, 4.0, 4.0]},
