@@ -84,6 +84,7 @@ if TYPE_CHECKING:
         RetryableError,
         UnknownEventType,
     )
+    from telestage.actors.store import Migrations, Store, StoreClosed, StoreError, StoreTooNew
     from telestage.actors.telegram import (
         BulkReport,
         Delivery,
@@ -151,6 +152,7 @@ __all__ = [
     "Limits",
     "LoginFailed",
     "MailboxFull",
+    "Migrations",
     "MonitorError",
     "MonitorHealth",
     "MonitorStopped",
@@ -177,6 +179,10 @@ __all__ = [
     "StartTimeout",
     "StashFull",
     "Stopped",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreTooNew",
     "Strategy",
     "Supervision",
     "TaskDetails",
@@ -192,29 +198,34 @@ __all__ = [
 ]
 
 
-_MONITORING = frozenset(
-    {
-        "BreakerState",
-        "Event",
-        "EventMonitor",
-        "EventMonitorConfig",
-        "EventMonitorStatistics",
-        "EventPriority",
-        "FatalError",
-        "HandlerPolicy",
-        "HandlerStatistics",
-        "HealthState",
-        "MonitorError",
-        "MonitorHealth",
-        "MonitorStopped",
-        "RetryableError",
-        "UnknownEventType",
-    }
+_MODULES = (
+    {"Fleet": "fleet"}
+    | dict.fromkeys(("Migrations", "Store", "StoreClosed", "StoreError", "StoreTooNew"), "store")
+    | dict.fromkeys(
+        (
+            "BreakerState",
+            "Event",
+            "EventMonitor",
+            "EventMonitorConfig",
+            "EventMonitorStatistics",
+            "EventPriority",
+            "FatalError",
+            "HandlerPolicy",
+            "HandlerStatistics",
+            "HealthState",
+            "MonitorError",
+            "MonitorHealth",
+            "MonitorStopped",
+            "RetryableError",
+            "UnknownEventType",
+        ),
+        "monitoring",
+    )
 )
 
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        module = "fleet" if name == "Fleet" else "monitoring" if name in _MONITORING else "telegram"
+        module = _MODULES.get(name, "telegram")
         return getattr(import_module(f"telestage.actors.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

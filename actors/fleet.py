@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any, Self, TypeVar
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
+from telestage.actors.store import Store
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
@@ -52,6 +54,8 @@ class Fleet:
             set where an operation is asked for is set where it runs. Hazard: a context of its own for each message.
         instruments: What is told how it goes, traces and metrics, as in `ActorSystem`. What isn't there costs nothing.
         hog_limit: Seconds a handler may keep the event loop without awaiting; then a WARNING names it.
+        store: What is to outlive the process is kept there (docs/store.md): a `Store`, or the path of its file. The
+            fleet opens it, and closes it if it opened it. Default: nothing outlives the process but the sessions.
 
     Raises:
         ValueError: `api_id` isn't a positive number, `api_hash` is empty, or `hog_limit` isn't more than 0.
@@ -67,6 +71,7 @@ class Fleet:
         carry: Sequence[ContextVar[Any]] = (),  # of any type: it is invariant
         instruments: Sequence[Instrument] = (),
         hog_limit: float = 0.25,
+        store: Store | str | os.PathLike[str] | None = None,
     ) -> None:
         if not isinstance(api_id, int) or isinstance(api_id, bool) or api_id < 1:
             raise ValueError(f"api_id must be the positive number from my.telegram.org, not {api_id!r}")
@@ -85,6 +90,8 @@ class Fleet:
         self._system = ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit)
         self._board = PermitBoard(self._limits)
         self._manager: Ref | None = None
+        self._store = store if store is None or isinstance(store, Store) else Store(store)
+        self._store_is_ours = False  # it was opened here
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -95,11 +102,13 @@ class Fleet:
 
         Raises:
             RuntimeError: The fleet runs already.
+            StoreError: Its store can't be used; nothing was begun.
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
-        await self._system.start()
+        await self._open_store()
         try:
+            await self._system.start()
             self._board = PermitBoard(self._limits)
             arguments = (self._board, self._credentials, self._limits)
             self._manager = self._system.spawn(
@@ -125,6 +134,7 @@ class Fleet:
         await self._system.shutdown(timeout)
         self._board.reclaim()
         await disconnect_all(list(self._books.values()))
+        await self._close_store()
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -332,6 +342,11 @@ class Fleet:
         return self._limits
 
     @property
+    def store(self) -> Store | None:
+        """What outlives the process, open while the fleet runs; None if the fleet was given none."""
+        return self._store
+
+    @property
     def tasks(self) -> FleetTasks:
         """The tasks that run now: counts and details, by session, by type, in all (R-T)."""
         return FleetTasks(self._system.tasks, self._books)
@@ -367,6 +382,17 @@ class Fleet:
         await self._ref(name)
         if not await self._running().ask(message):
             raise SessionDead(name, self._book(name).reason or "stopped")
+
+    async def _open_store(self) -> None:
+        """Opens the store, unless somebody else has."""
+        if self._store is not None and not self._store.is_open:
+            self._store_is_ours = True
+            await self._store.open()
+
+    async def _close_store(self) -> None:
+        if self._store is not None and self._store_is_ours:
+            self._store_is_ours = False
+            await self._store.close()
 
     def _client_tasks(self) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for each session."""

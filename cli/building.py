@@ -37,7 +37,13 @@ class BuiltFleet:
         self._loaded = loaded
         self._cleanup = ExitStack()
         table = loaded.fleet
-        self.fleet = Fleet(table.api_id, table.api_hash.reveal(), limits=table.limits, options=table.client.options())
+        self.fleet = Fleet(
+            table.api_id,
+            table.api_hash.reveal(),
+            limits=table.limits,
+            options=table.client.options(),
+            store=None if table.store is None else loaded.folder / table.store,
+        )
 
     def __enter__(self) -> Self:
         loaded, table = self._loaded, self._loaded.fleet

@@ -149,5 +149,7 @@ class FleetFile(_Table, frozen=True, kw_only=True):
     limits: Limits = Limits()
     client: ClientTable = ClientTable()
     server: ServerTable | None = None
+    store: _Text | None = None
+    """The path of the file that keeps what is to outlive the process."""
     start_timeout: Seconds = 60.0
     stop_timeout: Seconds = 10.0

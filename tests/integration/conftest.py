@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 import pytest_asyncio
@@ -17,7 +17,9 @@ class Eventually(Protocol):
 
 
 class NewFleet(Protocol):
-    def __call__(self, *users: LoopbackUser, limits: Limits | None = None, **options: object) -> Fleet: ...
+    def __call__(
+        self, *users: LoopbackUser, limits: Limits | None = None, store: Any = None, **options: object
+    ) -> Fleet: ...
 
 
 @pytest.fixture
@@ -38,8 +40,8 @@ def eventually() -> Eventually:
 def new_fleet() -> NewFleet:
     """Makes a fleet with a session for each of these users, by their names; not started."""
 
-    def make(*users: LoopbackUser, limits: Limits | None = None, **options: object) -> Fleet:
-        fleet = Fleet(1, "hash", limits=limits, options=options)
+    def make(*users: LoopbackUser, limits: Limits | None = None, store: Any = None, **options: object) -> Fleet:
+        fleet = Fleet(1, "hash", limits=limits, options=options, store=store)
         for user in users:
             assert user.username
             fleet.add(user.username, session=user.session)

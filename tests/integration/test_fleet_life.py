@@ -6,7 +6,7 @@ import pytest
 from telethon import events
 from telethon.sessions import SQLiteSession, StringSession
 
-from telestage.actors import Fleet, Limits, SessionDead, SessionExists, SessionUnknown
+from telestage.actors import Fleet, Limits, SessionDead, SessionExists, SessionUnknown, Store, StoreError
 from telestage.messages import Kind, SessionState
 
 
@@ -396,3 +396,25 @@ def test_limits_are_limits():
     """Bad input."""
     with pytest.raises(TypeError, match="Limits"):
         Fleet(1, "hash", limits={"operations": 5})
+
+
+async def test_a_fleet_opens_its_store_and_closes_what_it_opened(telegram, new_fleet, tmp_path):
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice, store=tmp_path / "fleet.db")
+    assert not fleet.store.is_open
+    for _ in range(2):
+        async with fleet:
+            assert fleet.store.is_open
+        assert not fleet.store.is_open
+    async with Store(tmp_path / "fleet.db") as store:
+        async with new_fleet(alice, store=store) as fleet:
+            assert fleet.store is store
+        assert store.is_open
+
+
+async def test_a_fleet_whose_store_can_not_be_opened_does_not_begin(telegram, new_fleet, tmp_path):
+    fleet = new_fleet(telegram.add_user("alice"), store=tmp_path / "nowhere" / "fleet.db")
+    with pytest.raises(StoreError, match="can't be made"):
+        await fleet.start()
+    assert not fleet.system.running
+    await fleet.stop()

@@ -6,13 +6,15 @@ import sys
 import telestage.actors as actors
 import telestage.actors.kernel as kernel
 import telestage.actors.monitoring as monitoring
+import telestage.actors.store as store
 import telestage.actors.telegram as telegram
 import telestage.actors.testkit as testkit
 
 
 def test_everything_public_is_offered_at_the_top():
-    assert set(actors.__all__) == {*kernel.__all__, *monitoring.__all__, *telegram.__all__, "Fleet"}
-    for package in (actors, kernel, monitoring, telegram):
+    parts = (kernel, monitoring, store, telegram)
+    assert set(actors.__all__) == {"Fleet"}.union(*(part.__all__ for part in parts))
+    for package in (actors, *parts):
         assert len(package.__all__) == len(set(package.__all__))
         for name in package.__all__:
             assert getattr(package, name) is not None
