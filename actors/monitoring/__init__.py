@@ -3,6 +3,7 @@
 errors      what a handler says by raising, and what a monitor refuses
 policies    how a monitor and its handlers behave
 breaker     the circuit breaker of a handler
+answers     what `queue_event` returns
 queue       waiting events by priority, bounded
 handler     one handler and its book
 book        what outlives an instance of the actor

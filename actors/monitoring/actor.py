@@ -111,7 +111,7 @@ class MonitorActor(Actor):
         try:
             for _ in span:
                 result = call(event)
-                if result is not None and (type(result) is coroutine or inspect.isawaitable(result)):
+                if type(result) is coroutine or (result is not None and inspect.isawaitable(result)):
                     await result
                     if book.turn != turn:  # left behind
                         raise asyncio.CancelledError

@@ -187,7 +187,7 @@ class EventBook:
         taken = queue.offer(event)
         if not queue.crowded and (len(queue) > queue.mark or taken is None):
             queue.crowded = True
-            _log.warning(
+            _soon(
                 "monitor %s: its queue is over %.0f %% full: %d of %d events wait",
                 self.name,
                 100 * self.config.warn_at,
@@ -195,7 +195,7 @@ class EventBook:
                 queue.capacity,
             )
         if not lost and queue.refused + queue.evicted:
-            _log.warning("monitor %s: its queue is full; %s from now on", self.name, self.config.overflow.value)
+            _soon("monitor %s: its queue is full; %s from now on", self.name, self.config.overflow.value)
         self.wake()
         return taken
 
@@ -370,3 +370,16 @@ class EventBook:
                 for handler in route
             ],
         )
+
+
+def _soon(text: str, *what: object) -> None:
+    """Logs a WARNING in the loop's next turn: whoever brings events never waits for what a log's handlers do.
+
+    Where no loop runs it is at once.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        _log.warning(text, *what)
+    else:
+        loop.call_soon(_log.warning, text, *what)

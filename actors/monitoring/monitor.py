@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from telestage.actors.kernel import ActorSystem, Directive, Ref, Supervision
+from telestage.actors.kernel import ActorSystem, Directive, MailboxFull, Ref, Supervision
 from telestage.actors.monitoring.actor import MonitorActor
+from telestage.actors.monitoring.answers import Answers, answered, raised
 from telestage.actors.monitoring.book import EventBook
+from telestage.actors.monitoring.errors import MonitorError
 from telestage.actors.monitoring.handler import EventHandler
 from telestage.actors.monitoring.health import Heartbeat, health_of
 from telestage.actors.monitoring.policies import EventMonitorConfig, HandlerPolicy
@@ -62,6 +65,8 @@ class EventMonitor:
         self._ref: Ref | None = None
         self._heartbeat = Heartbeat(self._book, self._config.heartbeat_interval)
         self._stopping: asyncio.Future[None] | None = None
+        self._answers: Answers | None = None
+        self._accepted: Coroutine[Any, Any, bool]  # of these; there once the quick path is open
 
     @property
     def name(self) -> str:
@@ -119,6 +124,7 @@ class EventMonitor:
         if system is None:
             system = ActorSystem(f"monitor {self.name}", supervision=_SUPERVISION)
             await system.start()
+        self._answer_on(asyncio.get_running_loop())
         self._queue.closed = False
         self._ref = system.spawn(MonitorActor, self._book, name=self.name, supervision=_SUPERVISION)
         self._system = system
@@ -194,13 +200,14 @@ class EventMonitor:
 
     # -- events -----------------------------------------------------------------------------------
 
-    async def queue_event(self, event: Event) -> bool:
-        """Takes an event in; says whether it was accepted: false if the queue is full and drops the newest.
+    def queue_event(self, event: Event) -> Coroutine[Any, Any, bool]:
+        """Takes an event in; await it to hear whether it was accepted: false if the queue is full and drops the newest.
 
-        Doesn't wait, but with `Overflow.BLOCK` for room.
+        The event is in the queue when the call returns, awaited or not; with `Overflow.BLOCK` and no room it waits
+        for room while it is awaited. The awaiting never suspends otherwise.
 
         Raises:
-            TypeError: It is no `Event`.
+            TypeError: It is no `Event`. This and the others come when it is awaited.
             MailboxFull: The queue is full, with `Overflow.FAIL`, or stayed full, with `Overflow.BLOCK`.
             MonitorStopped: The monitor has stopped.
             UnknownEventType: The config names the types, and this is none of them.
@@ -208,14 +215,37 @@ class EventMonitor:
         normal = self._normal
         if type(event) is Event and event.priority is _NORMAL and len(normal) < self._queue.limit:
             normal.append(event)  # nothing is allocated, nobody is waked: the actor is at it
-            return True
-        if not isinstance(event, Event):
-            raise TypeError(f"a monitor takes an Event(...), not {event!r}")
-        accepted = self._book.offer(event)
+            return self._accepted
+        return self._queue_slowly(event)
+
+    def _queue_slowly(self, event: Event) -> Coroutine[Any, Any, bool]:
+        try:
+            if not isinstance(event, Event):
+                raise TypeError(f"a monitor takes an Event(...), not {event!r}")
+            accepted = self._book.offer(event)
+        except (TypeError, MailboxFull, MonitorError) as error:
+            return raised(error)
+        if accepted is None:
+            return self._wait_for_room(event)
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # `asyncio.run(monitor.queue_event(...))`, before it is started
+            return answered(accepted)
+        answers = self._answers
+        if answers is None or answers.loop is not loop:
+            answers = self._answer_on(loop)
+        return answers.yes if accepted else answers.no
+
+    async def _wait_for_room(self, event: Event) -> bool:
+        accepted = self._book.offer(event)  # there may be room by now
         if accepted is None:
             await self._queue.wait_for_room(event, self._config.block_timeout)
-            return True
-        return accepted
+        return True
+
+    def _answer_on(self, loop: asyncio.AbstractEventLoop) -> Answers:
+        self._answers = answers = Answers(loop)
+        self._accepted = answers.yes
+        return answers
 
     async def idle(self, timeout: float = 30.0) -> bool:
         """Waits until every event has been handled, retries included, for up to `timeout` seconds; says whether."""

@@ -18,8 +18,9 @@ _HEAD = [
     "(`benchmarks/events/straightforward.py`). Both are given the same events, made beforehand, and log to the same",
     "file; each measurement is a process of its own, the two in turns. Ratios are taken round by round: the median and",
     "the lowest to the highest. A queue that fills up is logged beyond 80 %: at each event by the straightforward one,",
-    "once by telestage. That is most of the difference in that row; the one below it has no log in it. What is left",
-    "there is `await` itself: a coroutine that does nothing costs two thirds of telestage's `queue_event`.",
+    "once by telestage, in the loop's next turn, after that clock has stopped (65 us). That is most of the difference",
+    "in that row; the one below it has no log in it. Half of what is left there is the call and the `await` of it: a",
+    "method that does nothing, and returns a future that is done, would be no more than 11 times less.",
     "",
 ]
 

@@ -244,12 +244,29 @@ async def test_a_queue_over_80_percent_full_is_a_warning_and_a_health_state(capl
         await fill(monitor, *range(20))
         assert monitor.health().state is HealthState.OVERLOADED
         assert monitor.health().reasons == ("the queue holds 100 of 100 events",)
-        assert warnings() == 1
         assert await monitor.idle(5.0)
+        assert warnings() == 1
         assert monitor.health().state is HealthState.HEALTHY
         await fill(monitor, *range(81))
+        await asyncio.sleep(0)
         assert warnings() == 2
     assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+async def test_who_fills_the_queue_does_not_wait_for_the_log(caplog):
+    """R-E3: what is to be said is said in the loop's next turn, before the events are handled, as it was then."""
+    monitor, _ = full_monitor(Overflow.DROP_NEWEST, capacity=10)
+    monitor.register_handler("a", lambda event: logging.getLogger("test").warning("handled"))
+    for number in range(11):
+        assert await monitor.queue_event(numbered(number)) is (number < 10)
+        assert caplog.records == []
+    async with monitor:
+        assert await monitor.idle(5.0)
+    assert [record.getMessage() for record in caplog.records[:3]] == [
+        "monitor m: its queue is over 80 % full: 9 of 10 events wait",
+        "monitor m: its queue is full; drop newest from now on",
+        "handled",
+    ]
 
 
 async def test_what_is_lost_is_logged_at_once_and_then_by_the_heartbeat(caplog):
@@ -262,6 +279,7 @@ async def test_what_is_lost_is_logged_at_once_and_then_by_the_heartbeat(caplog):
         await fill(monitor, 1)
         for number in range(50):
             assert not await monitor.queue_event(numbered(number))
+        await asyncio.sleep(0)
         assert sum("full; drop newest" in record.getMessage() for record in caplog.records) == 1
         while not any("50 events lost for want of room, 50 in all" in r.getMessage() for r in caplog.records):
             await asyncio.sleep(0.005)
