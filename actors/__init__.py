@@ -84,7 +84,20 @@ if TYPE_CHECKING:
         RetryableError,
         UnknownEventType,
     )
-    from telestage.actors.store import Migrations, Store, StoreClosed, StoreError, StoreTooNew
+    from telestage.actors.store import (
+        Lease,
+        LeaseHeld,
+        LeaseLost,
+        Leases,
+        LeaseStatus,
+        Migrations,
+        Owner,
+        Store,
+        StoreClosed,
+        StoreError,
+        StoreTooNew,
+        lease_status,
+    )
     from telestage.actors.telegram import (
         BulkReport,
         Delivery,
@@ -93,12 +106,14 @@ if TYPE_CHECKING:
         LoginFailed,
         OperationCancelled,
         OperationTimeout,
+        Ownership,
         PermitTimeout,
         ReplyLost,
         SessionDead,
         SessionError,
         SessionExists,
         SessionHandle,
+        SessionInUse,
         SessionUnknown,
         sign_in,
     )
@@ -147,6 +162,11 @@ __all__ = [
     "Handling",
     "HealthState",
     "Instrument",
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
+    "LeaseStatus",
+    "Leases",
     "LeastLoaded",
     "LifecycleEvent",
     "Limits",
@@ -160,6 +180,8 @@ __all__ = [
     "OperationCancelled",
     "OperationTimeout",
     "Overflow",
+    "Owner",
+    "Ownership",
     "PermitTimeout",
     "QueueWaitTimeout",
     "Ref",
@@ -174,6 +196,7 @@ __all__ = [
     "SessionError",
     "SessionExists",
     "SessionHandle",
+    "SessionInUse",
     "SessionUnknown",
     "Spawned",
     "StartTimeout",
@@ -194,13 +217,30 @@ __all__ = [
     "UnknownEventType",
     "WrongReply",
     "handles",
+    "lease_status",
     "sign_in",
 ]
 
 
 _MODULES = (
     {"Fleet": "fleet"}
-    | dict.fromkeys(("Migrations", "Store", "StoreClosed", "StoreError", "StoreTooNew"), "store")
+    | dict.fromkeys(
+        (
+            "Lease",
+            "LeaseHeld",
+            "LeaseLost",
+            "LeaseStatus",
+            "Leases",
+            "Migrations",
+            "Owner",
+            "Store",
+            "StoreClosed",
+            "StoreError",
+            "StoreTooNew",
+            "lease_status",
+        ),
+        "store",
+    )
     | dict.fromkeys(
         (
             "BreakerState",

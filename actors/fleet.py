@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
-from telestage.actors.store import Store
+from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
@@ -26,6 +26,7 @@ from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.manager import ManagerActor, PermitBoard
+from telestage.actors.telegram.owning import Ownership, Owning
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials
 from telestage.actors.telegram.sources import checked_options, close_session, new_book
@@ -56,6 +57,8 @@ class Fleet:
         hog_limit: Seconds a handler may keep the event loop without awaiting; then a WARNING names it.
         store: What is to outlive the process is kept there (docs/store.md): a `Store`, or the path of its file. The
             fleet opens it, and closes it if it opened it. Default: nothing outlives the process but the sessions.
+        ownership: How sessions are leased in the store, so that no two processes use one (R-X6). Without a store only
+            this fleet is watched over.
 
     Raises:
         ValueError: `api_id` isn't a positive number, `api_hash` is empty, or `hog_limit` isn't more than 0.
@@ -72,6 +75,7 @@ class Fleet:
         instruments: Sequence[Instrument] = (),
         hog_limit: float = 0.25,
         store: Store | str | os.PathLike[str] | None = None,
+        ownership: Ownership | None = None,
     ) -> None:
         if not isinstance(api_id, int) or isinstance(api_id, bool) or api_id < 1:
             raise ValueError(f"api_id must be the positive number from my.telegram.org, not {api_id!r}")
@@ -92,6 +96,8 @@ class Fleet:
         self._manager: Ref | None = None
         self._store = store if store is None or isinstance(store, Store) else Store(store)
         self._store_is_ours = False  # it was opened here
+        self._ownership = Ownership() if ownership is None else ownership
+        self._owning: Owning | None = None
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -106,8 +112,8 @@ class Fleet:
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
-        await self._open_store()
         try:
+            await self._open_store()
             await self._system.start()
             self._board = PermitBoard(self._limits)
             arguments = (self._board, self._credentials, self._limits)
@@ -115,7 +121,10 @@ class Fleet:
                 ManagerActor, *arguments, name="manager", supervision=_MANAGER_SUPERVISION
             )
             self._system.tasks.add_source(self._client_tasks)
+            if self._owning is not None:
+                self._system.tasks.spawn(self._owning.leases.keep(), type="leases", owner="fleet")
             for book in list(self._books.values()):
+                book.owning = self._owning
                 await self._launches.launch(self._manager, book)
             await all_settled(list(self._books.values()), timeout)
         except BaseException:
@@ -164,6 +173,7 @@ class Fleet:
         book = new_book(name, session, self._options, options, self._timeouts, self._books.values())
         self._monitors.begin(book)
         self._books[name] = book
+        book.owning = self._owning
         if self._manager is not None:
             self._system.tasks.spawn(self._launches.launch(self._manager, book), type="launch", owner=name)
         return self[name]
@@ -381,15 +391,24 @@ class Fleet:
     async def _control(self, name: str, message: PauseSession | ResumeSession) -> None:
         await self._ref(name)
         if not await self._running().ask(message):
-            raise SessionDead(name, self._book(name).reason or "stopped")
+            raise self._book(name).ended()
 
     async def _open_store(self) -> None:
         """Opens the store, unless somebody else has."""
         if self._store is not None and not self._store.is_open:
             self._store_is_ours = True
             await self._store.open()
+        if self._store is not None:
+            self._owning = Owning(self._store, self._ownership)
+            await self._owning.leases.open()
 
     async def _close_store(self) -> None:
+        owning, self._owning = self._owning, None
+        if owning is not None and self._store is not None and self._store.is_open:
+            try:
+                await owning.leases.release()  # of those that were left behind, too: they are disconnected
+            except StoreError as error:
+                _log.warning("leases could not be given back, and end by themselves: %s", error)
         if self._store is not None and self._store_is_ours:
             self._store_is_ours = False
             await self._store.close()

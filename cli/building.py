@@ -11,11 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from telethon import events
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
-from telestage.actors import Directive, Fleet, Supervision
+from telestage.actors import Directive, Fleet, Ownership, Supervision
 from telestage.cli.checking import loopback_host, monitor_name
 from telestage.cli.fleetfile import MonitorTable, ServerTable, SessionTable
 from telestage.cli.handlers import handler_at
@@ -43,6 +44,7 @@ class BuiltFleet:
             limits=table.limits,
             options=table.client.options(),
             store=None if table.store is None else loaded.folder / table.store,
+            ownership=Ownership(**msgspec.structs.asdict(table.ownership)),
         )
 
     def __enter__(self) -> Self:

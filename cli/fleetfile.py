@@ -139,6 +139,14 @@ class MonitorTable(_Table, frozen=True, kw_only=True):
         return {name: value for name, value in given.items() if value is not None}
 
 
+class OwnershipTable(_Table, frozen=True, kw_only=True):
+    """How sessions are leased in the store."""
+
+    owner: Annotated[str, Meta(min_length=1, max_length=200, description="a text of 1 to 200 characters")] | None = None
+    lease: Annotated[float, Meta(ge=0.1, le=3600, description="a number of seconds from 0.1 to 3600")] = 30.0
+    standby: bool = False
+
+
 class FleetFile(_Table, frozen=True, kw_only=True):
     """A whole fleet."""
 
@@ -151,5 +159,6 @@ class FleetFile(_Table, frozen=True, kw_only=True):
     server: ServerTable | None = None
     store: _Text | None = None
     """The path of the file that keeps what is to outlive the process."""
+    ownership: OwnershipTable = OwnershipTable()
     start_timeout: Seconds = 60.0
     stop_timeout: Seconds = 10.0

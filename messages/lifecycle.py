@@ -18,6 +18,8 @@ class SessionState(enum.StrEnum):
     """Its client is connecting or signing in."""
     READY = "ready"
     """It takes operations."""
+    STANDBY = "standby"
+    """Another process uses it; it waits until that one doesn't, and connects then (R-X6)."""
     PAUSED = "paused"
     """It queues operations and starts none, until it is resumed."""
     RESTARTING = "restarting"
@@ -25,7 +27,8 @@ class SessionState(enum.StrEnum):
     STOPPED = "stopped"
     """It was removed, or the fleet has ended."""
     DEAD = "dead"
-    """Telegram won't have it any more: revoked, banned, or its key is used elsewhere (R-X4)."""
+    """Telegram won't have it any more: revoked, banned, or its key is used elsewhere (R-X4). Or another
+    process uses it (R-X6)."""
 
 
 class SessionChanged(Message, frozen=True, kw_only=True):

@@ -1,6 +1,21 @@
 """What outlives a process, in one SQLite file: knows nothing of Telegram."""
 
 from telestage.actors.store.database import Migrations, Store
-from telestage.actors.store.errors import StoreClosed, StoreError, StoreTooNew
+from telestage.actors.store.errors import LeaseHeld, LeaseLost, StoreClosed, StoreError, StoreTooNew
+from telestage.actors.store.leases import Lease, Leases, LeaseStatus, lease_status
+from telestage.actors.store.owner import Owner
 
-__all__ = ["Migrations", "Store", "StoreClosed", "StoreError", "StoreTooNew"]
+__all__ = [
+    "Lease",
+    "LeaseHeld",
+    "LeaseLost",
+    "LeaseStatus",
+    "Leases",
+    "Migrations",
+    "Owner",
+    "Store",
+    "StoreClosed",
+    "StoreError",
+    "StoreTooNew",
+    "lease_status",
+]

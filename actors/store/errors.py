@@ -2,9 +2,11 @@
 
 ```
 TelestageError
-└─ StoreError         the file can't be opened, read or written; says which, and why
-   ├─ StoreClosed     it was used before `open` or after `close`
-   └─ StoreTooNew     a newer Telestage has written it
+├─ StoreError         the file can't be opened, read or written; says which, and why
+│  ├─ StoreClosed     it was used before `open` or after `close`
+│  └─ StoreTooNew     a newer Telestage has written it
+├─ LeaseHeld          somebody else holds the lease; says who, and for how long at the least
+└─ LeaseLost          the lease was taken by somebody else; nothing is written in its name any more
 ```
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from telestage.actors.kernel.errors import TelestageError
 
-__all__ = ["StoreClosed", "StoreError", "StoreTooNew"]
+__all__ = ["LeaseHeld", "LeaseLost", "StoreClosed", "StoreError", "StoreTooNew"]
 
 
 class StoreError(TelestageError):
@@ -48,3 +50,23 @@ class StoreTooNew(StoreError):
         self.part = part
         self.version = version
         self.known = known
+
+
+class LeaseHeld(TelestageError):
+    """Somebody else uses it. `seconds` is how long the lease lasts yet, unless it is renewed."""
+
+    def __init__(self, name: str, owner: str, seconds: float) -> None:
+        super().__init__(f"{name!r} is in use by {owner}")
+        self.name = name
+        self.owner = owner
+        self.seconds = seconds
+
+
+class LeaseLost(TelestageError):
+    """The lease that this was done in the name of is somebody else's (`owner`), or nobody's, now."""
+
+    def __init__(self, name: str, epoch: int, owner: str | None) -> None:
+        super().__init__(f"{name!r}: epoch {epoch} is over; {'nobody' if owner is None else owner} has the lease now")
+        self.name = name
+        self.epoch = epoch
+        self.owner = owner

@@ -10,11 +10,13 @@ from telestage.actors.telegram.errors import (
     SessionDead,
     SessionError,
     SessionExists,
+    SessionInUse,
     SessionUnknown,
 )
 from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.login import LoginFailed, sign_in
+from telestage.actors.telegram.owning import Ownership
 
 __all__ = [
     "BulkReport",
@@ -24,12 +26,14 @@ __all__ = [
     "LoginFailed",
     "OperationCancelled",
     "OperationTimeout",
+    "Ownership",
     "PermitTimeout",
     "ReplyLost",
     "SessionDead",
     "SessionError",
     "SessionExists",
     "SessionHandle",
+    "SessionInUse",
     "SessionUnknown",
     "sign_in",
 ]

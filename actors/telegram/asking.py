@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 from telestage.actors.kernel import ActorKilled, ActorRestarted, ActorStopped, AskTimeout, MailboxFull, Ref
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.calls import GaveUp
-from telestage.actors.telegram.errors import FloodParked, OperationTimeout, ReplyLost, SessionDead
+from telestage.actors.telegram.errors import FloodParked, OperationTimeout, ReplyLost
 from telestage.actors.telegram.limits import Limits
 from telestage.messages import Kind
 
@@ -112,7 +112,7 @@ async def run_operation(
             admitted = True
             priority = operation.priority + 1  # it had begun: those that came after it don't go first
         except ActorStopped as error:
-            raise SessionDead(book.name, book.reason or "stopped") from error
+            raise book.ended() from error
         except asyncio.CancelledError:
             _give_up(session, operation)
             raise

@@ -21,9 +21,12 @@ from telestage.actors.kernel import Ref, Supervision
 from telestage.actors.monitoring import EventMonitorConfig
 from telestage.actors.monitoring.book import EventBook
 from telestage.actors.monitoring.handler import EventHandler
+from telestage.actors.store import Lease
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.checkpoint import Checkpoint, Mark, Step
 from telestage.actors.telegram.connection import Connection
+from telestage.actors.telegram.errors import SessionDead, SessionInUse
+from telestage.actors.telegram.owning import Owning
 from telestage.messages import EventPriority, MonitorStatus, SessionState, SessionStatus
 
 __all__ = ["ARRIVED", "Arrived", "EventHandler", "Kept", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
@@ -204,6 +207,9 @@ class SessionBook:
         self.running: Running | None = None
         self.ref: Ref | None = None
         self.connection: Connection | None = None
+        self.owning: Owning | None = None  # of the fleet, while it runs; None without a store
+        self.lease: Lease | None = None
+        self.in_use: SessionInUse | None = None  # why it has ended, if that is why
         self._waiters: list[asyncio.Future[None]] = []
 
     @property
@@ -221,7 +227,7 @@ class SessionBook:
     def begin(self) -> None:
         """Starts anew, with another actor system: what the last one left doesn't count."""
         self.state = SessionState.NEW
-        self.reason = self.running = self.ref = None
+        self.reason = self.running = self.ref = self.lease = self.in_use = None
         self.paused = False
         self.checkpoint = self.checkpoint.successor()
         for monitor in self.monitors.values():
@@ -240,15 +246,23 @@ class SessionBook:
             return
         self.state = state
         self.reason = reason
-        if self.settled:
+        if self.settled or state is SessionState.STANDBY:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 
-    async def until_settled(self) -> None:
-        """Returns when the session is ready or has ended. The deadline is the caller's."""
-        while not self.settled:
+    def ended(self) -> SessionDead:
+        """What is raised where the session has ended."""
+        return self.in_use or SessionDead(self.name, self.reason or "stopped")
+
+    async def until_settled(self, *, or_standby: bool = False) -> None:
+        """Returns when the session is ready or has ended. The deadline is the caller's.
+
+        Args:
+            or_standby: Also when it waits for another process.
+        """
+        while not self.settled and not (or_standby and self.state is SessionState.STANDBY):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             try:

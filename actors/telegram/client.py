@@ -32,12 +32,13 @@ from telethon.sessions.abstract import Session
 from telethon.tl.functions.updates import GetChannelDifferenceRequest, GetDifferenceRequest
 from telethon.tl.tlobject import TLObject, TLRequest
 
+from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Alarms, Limit
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
 from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
-from telestage.actors.telegram.transport import starting_empty
+from telestage.actors.telegram.transport import leased, starting_empty
 from telestage.actors.telegram.updatebox import Behind, UpdateBox
 
 __all__ = ["SessionClient"]
@@ -62,6 +63,7 @@ class SessionClient(TelegramClient):
         on_flood: Is told for how many seconds the updates that were missed can't be fetched, and the method.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
         connection: Of Telethon's, by which it talks.
+        lease: Under which the session is used; without it nothing is sent or stored. None: nobody else has the session.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
     """
 
@@ -79,9 +81,14 @@ class SessionClient(TelegramClient):
         on_reconnect: Callable[[], None],
         route: Callable[[Sequence[TLRequest], Callable[[TelegramClient], Awaitable[object]]], Awaitable[object]],
         connection: type[Connection] = ConnectionTcpFull,
+        lease: Lease | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(session, api_id, api_hash, connection=starting_empty(connection), **options)
+        connection = starting_empty(connection)
+        if lease is not None:
+            connection = leased(connection, lease)
+        super().__init__(session, api_id, api_hash, connection=connection, **options)
+        self._lease = lease
         self.label = label
         self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
@@ -214,8 +221,8 @@ class SessionClient(TelegramClient):
         self._on_reconnect()
 
     async def _save_states_and_entities(self) -> None:
-        if self._message_box.is_empty():
-            return
+        if self._message_box.is_empty() or (self._lease is not None and not self._lease.valid):
+            return  # whose lease has ended leaves the session to whoever has it now
         me = self._mb_entity_cache.self_id
         session: Any = self.session
         if me:  # as Telethon stores it

@@ -17,11 +17,12 @@ from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
 from telestage.actors.kernel import TaskDetails
+from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Limit
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.scope import housekeeping
 
-__all__ = ["Connection", "ConnectionLost", "Overdue"]
+__all__ = ["Connection", "ConnectionLost", "LeaseEnded", "Overdue"]
 
 _log = logging.getLogger("telestage.session")
 
@@ -36,6 +37,13 @@ class ConnectionLost(ConnectionError):
         super().__init__("the connection is lost and Telethon gave up reconnecting")
 
 
+class LeaseEnded(ConnectionError):
+    """The session may not be used any more."""
+
+    def __init__(self) -> None:
+        super().__init__("its lease has ended: it was not renewed in time, or another process has taken the session")
+
+
 class Overdue(TimeoutError):
     """The seconds given to `Connection.within` have passed."""
 
@@ -45,11 +53,20 @@ class Connection:
 
     Args:
         client: Not connected yet.
-        on_lost: Is told once if the client gives up by itself, with the reason.
+        on_lost: Is told once if the client gives up by itself, or the lease ends, with the reason.
+        lease: Under which the session is used.
     """
 
-    def __init__(self, client: SessionClient, on_lost: Callable[[Connection, BaseException], None]) -> None:
+    def __init__(
+        self,
+        client: SessionClient,
+        on_lost: Callable[[Connection, BaseException], None],
+        lease: Lease | None = None,
+    ) -> None:
         self.client = client
+        self._lease = lease
+        if lease is not None:
+            lease.on_lapse = self._lapsed
         self.lost: BaseException | None = None
         self._on_lost = on_lost
         self.limits: set[Limit] = set()
@@ -59,6 +76,8 @@ class Connection:
     @property
     def alive(self) -> bool:
         """Whether calls can be made; also while Telethon reconnects."""
+        if self._lease is not None and not self._lease.valid:
+            return False
         return self.lost is None and not self._closing and bool(self.client.is_connected())
 
     async def open(self) -> None:
@@ -128,9 +147,15 @@ class Connection:
 
     def _gave_up(self, future: asyncio.Future[None]) -> None:
         error = None if future.cancelled() else future.exception()
+        self._lose(error or self.client.updates_error or ConnectionLost())
+
+    def _lapsed(self) -> None:
+        self._lose(LeaseEnded())
+
+    def _lose(self, error: BaseException) -> None:
         if self._closing or self.lost is not None:
             return
-        self.lost = error or self.client.updates_error or ConnectionLost()
+        self.lost = error
         for limit in self.limits:
             limit.expire()
         self._on_lost(self, self.lost)

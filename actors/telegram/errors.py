@@ -10,6 +10,7 @@
         ├── SessionUnknown      the fleet has no session of that name
         ├── SessionExists       the fleet has one already
         └── SessionDead         Telegram won't have the session any more, for the reason it carries
+            └── SessionInUse    another process, or another fleet, uses it; says who
 
 What Telegram itself answers (`telethon.errors.RPCError`) reaches the caller as it is, but for flood
 waits and the ends of sessions. The mailbox's errors (`MailboxFull`, `QueueWaitTimeout`, `AskCycle`)
@@ -31,6 +32,7 @@ __all__ = [
     "SessionDead",
     "SessionError",
     "SessionExists",
+    "SessionInUse",
     "SessionUnknown",
 ]
 
@@ -107,3 +109,13 @@ class SessionDead(SessionError):
     def __init__(self, session: str, reason: str) -> None:
         super().__init__(session, f"dead: {reason}")
         self.reason = reason
+
+
+class SessionInUse(SessionDead):
+    """`owner` uses the session now, so it isn't used here: Telegram ends for good what is used twice at once (R-X6)."""
+
+    def __init__(self, session: str, owner: str, *, waits: bool = False) -> None:
+        super().__init__(session, f"in use by {owner}")
+        self.owner = owner
+        self.waits = waits
+        """Whether it is tried again."""

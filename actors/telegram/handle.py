@@ -19,7 +19,6 @@ from telestage.actors.kernel import Ref
 from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.book import MonitorSpec, SessionBook
 from telestage.actors.telegram.calls import CallOperation, RegisterMonitor, RemoveMonitor
-from telestage.actors.telegram.errors import SessionDead
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.requests import History, Members, peer_of
 from telestage.messages import (
@@ -273,7 +272,7 @@ class SessionHandle:
     def _check_alive(self) -> None:
         book = self._book
         if book.state in (SessionState.DEAD, SessionState.STOPPED):
-            raise SessionDead(book.name, book.reason or "stopped")
+            raise book.ended()
 
     def _operation(
         self, request: SendMessage | HistoryPage | MembersPage, kind: Kind, priority: int | None, timeout: float | None

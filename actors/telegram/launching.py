@@ -59,10 +59,10 @@ class Launches:
 
 async def all_settled(books: Sequence[SessionBook], timeout: float) -> None:
     """Returns when each session is ready or has ended, or `timeout` seconds have passed: then it logs which aren't."""
-    waiting = [asyncio.ensure_future(book.until_settled()) for book in books]
+    waiting = [asyncio.ensure_future(book.until_settled(or_standby=True)) for book in books]
     try:
         if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
-            late = [book.name for book in books if not book.settled]
+            late = [book.name for book in books if not book.settled and book.state is not SessionState.STANDBY]
             _log.warning("not ready within %g s, and trying on: %s", timeout, ", ".join(late))
     finally:
         for waiter in waiting:

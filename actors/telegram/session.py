@@ -34,6 +34,7 @@ from telestage.actors.telegram.errors import (
     OperationTimeout,
     ReplyLost,
     SessionDead,
+    SessionInUse,
 )
 from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
 from telestage.actors.telegram.limits import CONNECTING, UPDATES, Limits
@@ -114,8 +115,15 @@ class SessionActor(Actor):
         self._enter(SessionState.CONNECTING, book.reason if book.restarts else None)
         await self._sit_out()
         self._monitors.expect()
+        try:
+            await self._own()
+        except SessionInUse as error:
+            if error.waits:
+                raise  # it is tried again
+            self._die(error.reason, error)
+            return
         operation = f"{book.name}/connect/{book.restarts}"
-        connection = book.connection = Connection(self._new_client(), self._lost)
+        connection = book.connection = Connection(self._new_client(), self._lost, book.lease)
         try:
             async with permit(self, self._manager, book.name, operation, CONNECTING, _CONNECT_PRIORITY, self._limits):
                 await connection.open()
@@ -152,6 +160,9 @@ class SessionActor(Actor):
     async def stopped(self) -> None:
         """Disconnects."""
         await self._close()
+        lease, self._book.lease = self._book.lease, None
+        if lease is not None and self._book.owning is not None:
+            await self._book.owning.give_back(lease)
         self._book.enter(SessionState.STOPPED, self._book.reason)
 
     # -- operations --------------------------------------------------------------------------------
@@ -310,6 +321,19 @@ class SessionActor(Actor):
         self._manager.tell(FloodSeen(session=book.name, kind=kind, method=what, until=until))
         return FloodParked(book.name, kind, until)
 
+    async def _own(self) -> None:
+        """Takes the session's lease, or keeps it; without a store there is none (R-X6)."""
+        book = self._book
+        if book.owning is not None:
+            book.lease = await book.owning.take(book.name, book.session, self._stand_by)
+            if book.state is SessionState.STANDBY:
+                self._enter(SessionState.CONNECTING)
+
+    def _stand_by(self, owner: str) -> None:
+        reason = f"in use by {owner}"
+        if (self._book.state, self._book.reason) != (SessionState.STANDBY, reason):
+            self._enter(SessionState.STANDBY, reason)
+
     async def _sit_out(self) -> None:
         """Waits for the end of the flood wait that the last attempt to begin has met: nothing is asked before."""
         until = self._book.parked_until(CONNECTING)
@@ -343,6 +367,7 @@ class SessionActor(Actor):
             on_flood=lambda seconds, what: self._park(UPDATES, what, seconds),
             on_reconnect=lambda: self.ref.signal(_Reconnected()),
             route=self._route,
+            lease=book.lease,
             **options,
         )
 
@@ -377,9 +402,10 @@ class SessionActor(Actor):
             raise error
         self._die(reason)
 
-    def _die(self, reason: str) -> SessionDead:
+    def _die(self, reason: str, in_use: SessionInUse | None = None) -> SessionDead:
         """Ends the session for good (R-X4): what waits, and whatever comes, fails with `SessionDead`."""
-        dead = SessionDead(self._book.name, reason)
+        self._book.in_use = in_use
+        dead = in_use or SessionDead(self._book.name, reason)
         _log.error("%s", dead)
         self._enter(SessionState.DEAD, reason)
         self.stop(dead)

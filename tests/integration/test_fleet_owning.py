@@ -1,0 +1,170 @@
+"""One owner: fleets with the same store never use one session at once."""
+
+import asyncio
+import contextlib
+import sqlite3
+
+import pytest
+from telethon.tl import functions
+
+from telestage.actors import Fleet, Ownership, SessionDead, SessionInUse, Store
+from telestage.actors.store import LeaseStatus, lease_status
+from telestage.messages import SessionState
+
+
+def fleet_of(store, *users, owner, lease=30.0, standby=False, **options) -> Fleet:
+    fleet = Fleet(
+        1, "hash", store=store, ownership=Ownership(owner=owner, lease=lease, standby=standby), options=options
+    )
+    for user in users:
+        fleet.add(user.username, session=user.session)
+    return fleet
+
+
+async def leases_in(path) -> dict[str, LeaseStatus]:
+    async with Store(path) as store:
+        return {status.name: status for status in (await store.read(lease_status)).values()}
+
+
+async def test_a_session_that_is_in_use_fails_at_once_and_alone(telegram, tmp_path):
+    """R-X6: its operations fail with SessionInUse, which says who; the other sessions go on."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first"):
+        async with fleet_of(tmp_path / "fleet.db", alice, bob, owner="the second") as second:
+            with pytest.raises(SessionInUse, match="in use by the first") as refused:
+                await second["alice"].get_me()
+            assert isinstance(refused.value, SessionDead)
+            assert refused.value.owner == "the first"
+            status = second["alice"].status
+            assert (status.state, status.reason) == (SessionState.DEAD, "in use by the first")
+            assert telegram.connections(alice) == 1
+            assert (await second["bob"].get_me()).username == "bob"
+        assert (await leases_in(tmp_path / "fleet.db"))["alice"].owner == "the first"
+    held = await leases_in(tmp_path / "fleet.db")
+    assert [held[name].owner for name in ("alice", "bob")] == [None, None]
+
+
+async def test_the_key_is_what_is_leased_not_the_name(telegram, tmp_path):
+    """R-X6"""
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first"):
+        second = fleet_of(tmp_path / "fleet.db", owner="the second")
+        second.add("by-another-name", session=alice.session)
+        async with second:
+            with pytest.raises(SessionInUse):
+                await second["by-another-name"].get_me()
+
+
+async def test_a_session_is_free_when_it_is_removed_or_its_fleet_has_stopped(telegram, tmp_path):
+    """R-X6: at once, not when the lease would end."""
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as first:
+        await first.remove("alice")
+        async with fleet_of(tmp_path / "fleet.db", alice, owner="the second") as second:
+            assert (await second["alice"].get_me()).username == "alice"
+        async with fleet_of(tmp_path / "fleet.db", alice, owner="the third") as third:
+            assert (await third["alice"].get_me()).username == "alice"
+    assert (await leases_in(tmp_path / "fleet.db"))["alice"].epoch == 3
+
+
+async def test_a_restarted_session_keeps_its_lease(telegram, tmp_path):
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as fleet:
+        await fleet.restart("alice")
+        await fleet["alice"].settled()
+        assert (await fleet["alice"].get_me()).username == "alice"
+        held = (await leases_in(tmp_path / "fleet.db"))["alice"]
+        assert (held.owner, held.epoch) == ("the first", 1)
+
+
+async def test_a_standby_takes_over_when_the_session_is_free(telegram, tmp_path, eventually):
+    """R-X6: only if it was asked to stand by; it starts without waiting, and what is asked of it waits."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    first = fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=0.5)
+    async with contextlib.AsyncExitStack() as ends:
+        await first.start()
+        ends.push_async_callback(first.stop)
+        standby = fleet_of(tmp_path / "fleet.db", alice, bob, owner="the standby", lease=0.5, standby=True)
+        began = asyncio.get_running_loop().time()
+        await ends.enter_async_context(standby)
+        assert asyncio.get_running_loop().time() - began < 10
+        status = standby["alice"].status
+        assert (status.state, status.reason) == (SessionState.STANDBY, "in use by the first")
+        assert telegram.connections(alice) == 1
+        asking = asyncio.ensure_future(standby["alice"].get_me())
+        await first.stop()
+        assert (await asking).username == "alice"
+        assert standby["alice"].status.state is SessionState.READY
+
+
+async def test_a_standby_can_be_stopped_while_it_waits(telegram, tmp_path):
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as first:
+        standby = await fleet_of(tmp_path / "fleet.db", alice, owner="the standby", standby=True).start()
+        began = asyncio.get_running_loop().time()
+        await standby.stop()
+        assert asyncio.get_running_loop().time() - began < 5
+        assert (await first["alice"].get_me()).username == "alice"
+
+
+async def test_a_lease_that_can_not_be_renewed_disconnects_the_session_in_time(telegram, tmp_path, eventually):
+    """R-X6: before it ends; when the store can be written again, the session goes on, in a new epoch or its own."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    loop = asyncio.get_running_loop()
+    store = Store(tmp_path / "fleet.db", patience=0.1)
+    async with store, fleet_of(store, alice, owner="the first", lease=0.9) as fleet:
+        await fleet["alice"].get_me()
+        other = sqlite3.connect(store.path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            began = loop.time()
+            await eventually(lambda: telegram.connections(alice) == 0)
+            assert loop.time() - began < 0.9
+            sending = asyncio.ensure_future(fleet["alice"].send_message("bob", "hi"))
+            calls = len(telegram.calls)
+            await eventually(lambda: fleet["alice"].status.restarts >= 3)
+            assert len(telegram.calls) == calls
+        finally:
+            other.close()
+        await sending
+        assert [each.text for each in telegram.delivered(to=bob)] == ["hi"]
+
+
+async def test_a_session_that_another_has_taken_is_let_go(telegram, tmp_path, eventually):
+    """R-X6: as after a pause past the lease; nothing is sent any more, not even what was asked for before."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=0.6) as first:
+        await first["alice"].get_me()
+
+        def steal(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE leases SET token = 'theirs', owner = 'a thief', epoch = epoch + 1")
+
+        await first.store.write(steal)
+        await eventually(lambda: first["alice"].status.state is SessionState.DEAD)
+        with pytest.raises(SessionInUse, match="in use by a thief"):
+            await first["alice"].send_message("bob", "hi")
+        assert telegram.connections(alice) == 0
+        assert telegram.delivered(to=bob) == []
+
+
+async def test_without_a_valid_lease_nothing_is_sent(telegram, tmp_path, eventually):
+    """R-X6: whoever sends: it is looked at when a packet is about to leave, whatever timer comes first."""
+    alice, _ = telegram.add_user("alice"), telegram.add_user("bob")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as fleet:
+        await fleet["alice"].get_me()
+        lease = fleet._books["alice"].lease
+        client = fleet._books["alice"].connection.client
+        lease.deadline = 0.0  # as it is for a process that was stopped, before any timer of its has run
+        lost = fleet._books["alice"].connection
+        never = client._sender.send(functions.help.GetNearestDcRequest())  # past all that is ours
+        await eventually(lambda: fleet._books["alice"].connection is not lost)
+        await fleet["alice"].send_message("bob", "hi")  # the session has been restarted, and taken again
+        assert fleet._books["alice"].lease.epoch == 2
+        assert "help.getNearestDc" not in {call.method for call in telegram.calls}
+        never.cancel()
+
+
+async def test_what_ownership_can_not_be_is_refused():
+    for wrong in ({"lease": 0}, {"lease": True}, {"owner": ""}):
+        with pytest.raises(ValueError, match=r"3600|200"):
+            Ownership(**wrong)
