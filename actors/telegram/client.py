@@ -1,4 +1,4 @@
-"""The Telethon client of a session, with eight promises that the plain one doesn't make.
+"""The Telethon client of a session, with promises that the plain one doesn't make.
 
 - Every call has a deadline: Telethon's own waits for ever when Telegram doesn't answer.
 - A call from outside a turn becomes an operation of the session (see `scope`).
@@ -10,9 +10,14 @@
 - Stored is how far all handlers are done with the updates (see `checkpoint`). (Telethon stores what was received.)
 - A client that never connected leaves alone what its session knows of updates. (Telethon overwrites it.)
 
-It overrides four methods of Telethon's that aren't documented: `_call`, by which every request goes,
-those of downloads too; `_preprocess_updates`, `_handle_auto_reconnect` and `_save_states_and_entities`.
-telethon is pinned to 1.45 for that, and tests/integration/test_client.py fails when one of them changes.
+It also does with less what a plain client does, three tenths less for a send (benchmarks/telegram): packets without
+queues in between (see `transport`), updates without Telethon's loop of them (see `updatequeue`), and no search for
+Markdown where there is none.
+
+It overrides five methods of Telethon's that aren't documented: `_call`, by which every request goes, those of
+downloads too; `_preprocess_updates`, `_parse_message_text`, `_handle_auto_reconnect` and `_save_states_and_entities`.
+It has a queue of its own in place of the one of updates and of that of its sender. telethon is pinned to 1.45 for that,
+and tests/integration/test_client.py fails when one of them changes.
 """
 
 from __future__ import annotations
@@ -21,13 +26,16 @@ import asyncio
 import datetime
 import inspect
 import itertools
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from telethon import TelegramClient, errors, types, utils
-from telethon._updates.messagebox import ENTRY_ACCOUNT
+from telethon._updates.messagebox import ENTRY_ACCOUNT, GapError
+from telethon.extensions import markdown
 from telethon.network.connection.connection import Connection
 from telethon.network.connection.tcpfull import ConnectionTcpFull
+from telethon.sessions import MemorySession, SQLiteSession
 from telethon.sessions.abstract import Session
 from telethon.tl.functions.updates import GetChannelDifferenceRequest, GetDifferenceRequest
 from telethon.tl.tlobject import TLObject, TLRequest
@@ -37,13 +45,25 @@ from telestage.actors.telegram.alarms import Alarms, Limit
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
 from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.histories import instead
+from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
-from telestage.actors.telegram.transport import leased, starting_empty
+from telestage.actors.telegram.transport import direct, leased
 from telestage.actors.telegram.updatebox import Behind, UpdateBox
+from telestage.actors.telegram.updatequeue import UpdateQueue
 
 __all__ = ["SessionClient"]
 
 _AGAIN_SECONDS = 5.0  # before a difference is asked for again that Telegram could not give
+_PUSHED = (
+    types.Updates,
+    types.UpdatesCombined,
+    types.UpdateShort,
+    types.UpdateShortMessage,
+    types.UpdateShortChatMessage,
+    types.UpdateShortSentMessage,
+)
+_AT_ONCE = (MemorySession.process_entities, SQLiteSession.process_entities)  # those of others may be coroutines
+_FORMATTED = re.compile(r"\*\*|__|~~|`|\[|[\ud800-\udfff]")  # what Telethon's Markdown looks for; halves of characters
 _NOT_NOW = (errors.ServerError, errors.TimedOutError, errors.PersistentTimestampOutdatedError)
 
 _utils: Any = utils  # its functions carry no annotations
@@ -84,7 +104,7 @@ class SessionClient(TelegramClient):
         lease: Lease | None = None,
         **options: Any,
     ) -> None:
-        connection = starting_empty(connection)
+        connection = direct(connection)
         if lease is not None:
             connection = leased(connection, lease)
         super().__init__(session, api_id, api_hash, connection=connection, **options)
@@ -99,7 +119,11 @@ class SessionClient(TelegramClient):
         self._route = route
         self._left = False
         self._again: set[asyncio.TimerHandle] = set()
+        self._updates_queue: Any = UpdateQueue(self._take)
         self._message_box: UpdateBox = UpdateBox(self._log["messagebox"], checkpoint, self._updates_queue.put_nowait)
+        sender: Any = self._sender
+        sender._updates_queue = self._updates_queue
+        sender._send_queue = AcknowledgingPacker(sender, self._log)
 
     @property
     def updates_error(self) -> BaseException | None:
@@ -203,17 +227,63 @@ class SessionClient(TelegramClient):
     ) -> Sequence[TLObject]:
         if self._left:
             return ()
-        cast(Any, self._mb_entity_cache).extend(users, chats)
-        entities = {_utils.get_peer_id(each): each for each in itertools.chain(users, chats)}
-        known: list[Any] = list(updates)
-        for update in known:
-            update._entities = entities
-        # before anything is awaited: what is counted as received has its monitors
-        self._on_updates(known, self._message_box.position())
+        known = self._hand_on(updates, users, chats)  # before anything is awaited
         session: Any = self.session
         await _value(session.process_entities(_types.contacts.ResolvedPeer(None, users, chats)))
         # what somebody registered with the raw client, or waits for in a conversation, goes its usual way
         return known if self._event_builders or self._conversations else ()
+
+    def _hand_on(self, updates: Sequence[TLObject], users: Sequence[Any], chats: Sequence[Any]) -> list[Any]:
+        """What is counted as received has its monitors."""
+        entities: dict[int, Any] = {}
+        if users or chats:
+            cast(Any, self._mb_entity_cache).extend(users, chats)
+            entities = {_utils.get_peer_id(each): each for each in itertools.chain(users, chats)}
+        known: list[Any] = list(updates)
+        for update in known:
+            update._entities = entities
+        self._on_updates(known, self._message_box.position())
+        return known
+
+    def _take(self, updates: Any) -> bool:
+        """Takes what is received while Telethon's loop of updates waits for it: in the same step, without that loop.
+
+        The loop does the same, but for a task and a timer for each. False leaves it to the loop, which is also to
+        look when it would have something else to do before it waits again.
+        """
+        box, cache = self._message_box, cast(Any, self._mb_entity_cache)
+        entities: Any = getattr(updates, "users", None) or getattr(updates, "chats", None)
+        session: Any = self.session
+        if (
+            self._left
+            or self._event_builders
+            or self._conversations
+            or not isinstance(updates, _PUSHED)
+            or (entities and type(session).process_entities not in _AT_ONCE)
+            or len(cache) >= self._entity_cache_limit
+        ):
+            return False
+        processed: list[Any] = []
+        try:
+            users, chats = box.process_updates(updates, cache, processed)
+        except GapError:
+            self._updates_queue.wake()
+            return True
+        self._hand_on(processed, users, chats)
+        if users or chats:
+            session.process_entities(_types.contacts.ResolvedPeer(None, users, chats))
+        if box.getting_diff_for or box.possible_gaps or len(cache) >= self._entity_cache_limit:
+            self._updates_queue.wake()
+        return True
+
+    async def _parse_message_text(self, message: Any, parse_mode: Any) -> Any:
+        """Telethon's own. It takes 2 us a character to find that there is nothing of Markdown in a text."""
+        mode = self._parse_mode if parse_mode == () else parse_mode
+        if mode in (markdown, "md", "markdown") and isinstance(message, str) and not _FORMATTED.search(message):
+            plain = message.strip()
+            if plain or not message:  # else it is an error, and Telethon's to raise
+                return plain, []
+        return await super()._parse_message_text(message, parse_mode)  # type: ignore[no-untyped-call]  # Telethon's
 
     async def _handle_auto_reconnect(self) -> None:
         # any authorised call tells Telegram to go on sending updates; the difference fetches what was missed

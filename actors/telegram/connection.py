@@ -124,15 +124,12 @@ class Connection:
         """The tasks that Telethon runs for this client now (R-T1). They have their names from here."""
         client: Any = self.client
         sender = client._sender
-        connection = getattr(sender, "_connection", None)
         running = {
             "updates": client._updates_handle,
             "keepalive": client._keepalive_handle,
             "send_loop": getattr(sender, "_send_loop_handle", None),
             "receive_loop": getattr(sender, "_recv_loop_handle", None),
             "reconnect": getattr(sender, "_reconnect_task", None),
-            "socket_writer": getattr(connection, "_send_task", None),
-            "socket_reader": getattr(connection, "_recv_task", None),
         }
         for kind, task in running.items():
             if task is not None and not task.done():

@@ -1,8 +1,10 @@
-"""Telethon's connections, but each begins with nothing left over from the one before, and sends only what it may.
+"""Telethon's connections, but a session reads and writes the socket itself, without queues and tasks in between.
 
-Telethon reconnects with the same object. What lay in its queue when the link broke, sealed for the session
-that ended with it, goes out first on the new link, and its requests are then sent once more as they should be:
-Telegram gets one request twice at the same moment. (Seen in 1.45: a send repeated within 8 microseconds.)
+Telethon's own has a task that takes packets from a queue and writes them, and one that reads them into another. Both
+cost two turns of the event loop a packet, and 6 KB a session (benchmarks/telegram). And what lies in such a queue when
+the link breaks, sealed for the session that ended with it, goes out first on the new link, and its requests are then
+sent once more as they should be: Telegram gets one request twice at the same moment. (Seen in 1.45: a send repeated
+within 8 microseconds.) Here a packet is on its way once it is sent, and nothing is left over from the link before.
 
 Whether the session's lease is still valid is asked here, before each packet, since here everything passes: calls, those
 of Telethon's own loops, acknowledgements. A process that was stopped wakes with packets to send and timers that are
@@ -11,7 +13,6 @@ overdue, and whatever of it runs first finds the lease ended.
 
 from __future__ import annotations
 
-import asyncio
 from functools import cache
 from typing import Any
 
@@ -19,20 +20,49 @@ from telethon.network.connection.connection import Connection
 
 from telestage.actors.store import Lease
 
-__all__ = ["leased", "starting_empty"]
+__all__ = ["direct", "leased"]
 
 
-class _StartingEmpty(Connection):
+class _Direct(Connection):
+    """Mixed into a kind of connection of Telethon's."""
+
+    _connected: bool
+    _writer: Any
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # Telethon's
+        self._send_queue = self._recv_queue = None
+
     async def connect(self, timeout: float | None = None, ssl: object = None) -> None:
-        self._send_queue: asyncio.Queue[Any] = asyncio.Queue(1)
-        self._recv_queue: asyncio.Queue[Any] = asyncio.Queue(1)
         await super().connect(timeout=timeout, ssl=ssl)  # type: ignore[no-untyped-call]  # Telethon's
+        self._send_task = self._recv_task = None  # they end with their first step: see below
+
+    async def send(self, data: bytes) -> None:
+        """Writes a packet. Who sends waits while the kernel's buffer is full."""
+        if not self._connected:
+            raise ConnectionError("Not connected")
+        self._send(data)  # type: ignore[no-untyped-call]  # Telethon's
+        await self._writer.drain()
+
+    async def recv(self) -> Any:
+        """Reads a packet. After an error the connection is of no further use: who reads is to disconnect it."""
+        while self._connected:
+            packet = await self._recv()  # type: ignore[no-untyped-call]  # Telethon's
+            if packet:
+                return packet
+        raise ConnectionError("Not connected")
+
+    async def _send_loop(self) -> None:
+        """Telethon's makes a task of it as it connects. Nothing is left for it to do."""
+
+    async def _recv_loop(self) -> None:
+        """As `_send_loop`."""
 
 
 @cache
-def starting_empty(connection: type[Connection]) -> type[Connection]:
-    """The same kind of connection, whose queues are empty whenever it connects."""
-    return type(connection.__name__, (_StartingEmpty, connection), {})
+def direct(connection: type[Connection]) -> type[Connection]:
+    """The same kind of connection, without queues and tasks."""
+    return type(connection.__name__, (_Direct, connection), {})
 
 
 class _Leased(Connection):

@@ -22,6 +22,7 @@ from telethon.tl import types
 from telethon.tl.tlobject import TLObject
 
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Channel, Checkpoint, Mark, Position, Received
+from telestage.actors.telegram.updatequeue import WAKE
 
 __all__ = ["Behind", "Learned", "UpdateBox", "in_order", "mark_of"]
 
@@ -136,7 +137,9 @@ class UpdateBox(MessageBox):
             self._put(Learned(id, pts))
 
     def process_updates(self, updates: Any, chat_hashes: Any, result: list[Any]) -> Any:
-        """Telethon's own, and takes a `Learned` or `Behind`. An empty bundle is no update."""
+        """Telethon's own, and takes a `Learned`, `Behind` or `WAKE`. An empty bundle is no update."""
+        if updates is WAKE:
+            return (), ()
         if isinstance(updates, Learned):
             if updates.channel not in self.map:
                 super().try_set_channel_state(updates.channel, updates.pts)  # type: ignore[no-untyped-call]  # Telethon's

@@ -6,17 +6,38 @@ Telethon does now before changing the test.
 
 import asyncio
 import inspect
+import logging
+from collections import defaultdict
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from telethon import events, helpers
 from telethon._updates.messagebox import MessageBox
+from telethon.client.messageparse import MessageParseMethods
 from telethon.client.telegrambaseclient import TelegramBaseClient
 from telethon.client.updates import UpdateMethods
 from telethon.client.users import UserMethods
+from telethon.crypto import AuthKey
+from telethon.extensions import markdown
+from telethon.extensions.messagepacker import MessagePacker
+from telethon.network import (
+    ConnectionTcpAbridged,
+    ConnectionTcpFull,
+    ConnectionTcpIntermediate,
+    ConnectionTcpObfuscated,
+)
+from telethon.network.connection.connection import Connection
 from telethon.network.mtprotosender import MTProtoSender
+from telethon.network.requeststate import RequestState
+from telethon.sessions import MemorySession, SQLiteSession, StringSession
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
 from telestage.actors import Limits
+from telestage.actors.telegram.checkpoint import Checkpoint
+from telestage.actors.telegram.client import SessionClient
+from telestage.actors.telegram.packing import AcknowledgingPacker
 
 
 def parameters(function):
@@ -69,6 +90,88 @@ def test_a_client_that_disconnects_saves_its_states_by_save_states_and_entities(
     assert "await self._save_states_and_entities()" in inspect.getsource(TelegramBaseClient._disconnect_coro)
 
 
+def test_a_connection_is_used_by_send_and_recv():
+    """Its queues and their tasks, which ours has not, are nobody else's business."""
+    assert parameters(Connection.send) == ["self", "data"]
+    assert parameters(Connection.recv) == ["self"]
+    for method in (Connection._send_loop, Connection._recv_loop, Connection._recv):
+        assert inspect.iscoroutinefunction(method)
+    assert "self._writer.write(" in inspect.getsource(Connection._send)
+    source = inspect.getsource(Connection)
+    assert source.count("self._send_task") == source.count("self._recv_task") == 3  # made, noted, cancelled
+    assert source.count("self._send_queue") == 3
+    assert source.count("self._recv_queue") == 7
+    assert "if not task:" in inspect.getsource(helpers._cancel)
+    for kind in (ConnectionTcpFull, ConnectionTcpAbridged, ConnectionTcpIntermediate, ConnectionTcpObfuscated):
+        assert not {"send", "recv", "_send_loop", "_recv_loop"} & set(vars(kind))
+
+
+def test_what_is_sent_goes_by_a_packer():
+    """What is to be acknowledged is put to it by the sender, or by ours before."""
+    assert parameters(MessagePacker.get) == ["self"]
+    assert parameters(MessagePacker.extend) == ["self", "states"]
+    source = inspect.getsource(MTProtoSender._send_loop)
+    assert "ack = RequestState(MsgsAck(list(self._pending_ack)))" in source
+    assert "self._last_acks.append(ack)" in source
+    assert "batch, data = await self._send_queue.get()" in source
+    assert "MessagePacker(self._state" in inspect.getsource(MTProtoSender.__init__)
+
+
+def test_updates_go_by_one_queue_from_the_sender_to_the_loop():
+    """R-M5: which does with them what the client does when it takes them by itself."""
+    source = inspect.getsource(UpdateMethods._update_loop)
+    assert source.count("self._updates_queue") == 1
+    assert "await asyncio.wait_for(self._updates_queue.get(), deadline_delay)" in source
+    taken = source[source.index("processed = []") : source.index("except asyncio.CancelledError")]
+    assert [line.split("#")[0].strip() for line in taken.splitlines() if line.strip()] == [
+        "processed = []",
+        "try:",
+        "users, chats = self._message_box.process_updates(updates, self._mb_entity_cache, processed)",
+        "except GapError:",
+        "continue",
+        "_preprocess_updates = await self._preprocess_updates(processed, users, chats)",
+        "updates_to_dispatch.extend(_preprocess_updates)",
+    ]
+    assert inspect.getsource(MTProtoSender).count("self._updates_queue.put_nowait(") == 5
+    assert "updates_queue=self._updates_queue" in inspect.getsource(TelegramBaseClient.__init__)
+    assert not inspect.iscoroutinefunction(MemorySession.process_entities)
+    assert not inspect.iscoroutinefunction(SQLiteSession.process_entities)
+
+
+PLAIN = st.text(alphabet=st.sampled_from(" \nab*_~`[]()@\U0001f600\ud83d") | st.characters(), max_size=40)
+
+
+@given(text=PLAIN)
+@example(text="")
+@example(text=" ")
+@example(text=" one\U0001f600two ")
+@example(text="a _ b * c ~ d ] (e)")
+async def test_a_text_without_markdown_is_what_telethon_makes_of_it(text):
+    """It isn't parsed: Telethon takes 2 us a character to find nothing."""
+
+    async def parsed(method, mode):
+        try:
+            return await method(client, text, mode)
+        except Exception as error:
+            return repr(error)
+
+    client = SessionClient(
+        StringSession(),
+        1,
+        "hash",
+        label="alice",
+        rpc_timeout=1.0,
+        checkpoint=Checkpoint(),
+        on_updates=lambda *_: None,
+        on_flood=lambda *_: None,
+        on_reconnect=lambda: None,
+        route=None,
+    )
+    for mode in ((), "md", "markdown", None, markdown):
+        theirs = await parsed(MessageParseMethods._parse_message_text, mode)
+        assert await parsed(SessionClient._parse_message_text, mode) == theirs
+
+
 async def test_the_overridden_methods_are_used(telegram, new_fleet, eventually):
     """R-Q1, R-M5: in a real client, over a real connection."""
     alice = telegram.add_user("alice")
@@ -91,19 +194,18 @@ async def test_what_a_broken_link_left_unsent_is_not_sent_beside_its_repetition(
     fleet = new_fleet(alice)
     async with fleet:
 
-        async def cut_off_with_a_full_queue(client):
+        async def ask_by_a_broken_link(client):
             link = client._sender._connection
-            link._send_task.cancel()  # as when the kernel's buffer is full
+            assert (link._send_queue, link._recv_queue) == (None, None)
+            link._writer.transport.abort()  # the sender isn't told before the next turn of the loop
             asking = asyncio.ensure_future(client(GetUsersRequest([InputUserSelf()])))
-            await eventually(link._send_queue.full)
-            telegram.faults.disconnect(alice)
             return await asking
 
         before = [call.method for call in telegram.calls].count("users.getUsers")
-        (me,) = await fleet["alice"].call(cut_off_with_a_full_queue)
+        (me,) = await fleet["alice"].call(ask_by_a_broken_link)
         assert me.id == alice.id
         assert [call.method for call in telegram.calls].count("users.getUsers") == before + 1
-        assert telegram.status().sessions == 1
+        await eventually(lambda: telegram.status().sessions == 1)
 
 
 async def test_a_call_that_is_never_answered_ends_by_the_rpc_timeout(telegram, new_fleet):
@@ -135,3 +237,80 @@ async def test_calls_made_as_the_connection_is_given_up_do_not_hang(telegram, ne
         telegram.faults.accept_connections()
         await asyncio.gather(*sending)
         assert [each.text for each in telegram.delivered(to=bob)] == ["m0", "m1", "m2"]
+
+
+async def test_a_request_takes_the_acknowledgement_of_the_last_answer_along(telegram, new_fleet):
+    """Telethon alone sends a packet for each of the two."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def packets_of_ten(client):
+            link, packets = client._sender._connection, 0
+
+            class Counting(type(link)):
+                def _send(self, data):
+                    nonlocal packets
+                    packets += 1
+                    super()._send(data)
+
+            link.__class__ = Counting
+            for _ in range(10):
+                await client.get_me()
+            assert len(client._sender._pending_ack) == 1  # of the last
+            return packets
+
+        assert await fleet["alice"].call(packets_of_ten) == 10
+
+
+async def test_what_is_sent_again_takes_the_acknowledgements_along_that_were_in_its_packet():
+    """A packet with a wrong salt is refused with all that is in it."""
+    sender = MTProtoSender(AuthKey(b"k" * 256), loggers=defaultdict(lambda: logging.getLogger("telethon")))
+    packer = sender._send_queue = AcknowledgingPacker(sender, sender._loggers)
+    request, other = (RequestState(GetUsersRequest([InputUserSelf()])) for _ in range(2))
+    sender._pending_ack.add(4711)
+    packer.append(request)
+    batch, _ = await packer.get()
+    assert [type(each.request).__name__ for each in batch] == ["GetUsersRequest", "MsgsAck"]
+    packer.append(other)
+    assert (await packer.get())[0] == [other]
+    packer.extend([request, other])
+    assert (await packer.get())[0] == [request, other, batch[1]]
+
+
+@pytest.mark.parametrize("handler", [False, True])
+async def test_an_update_is_taken_in_the_step_in_which_it_is_received(telegram, new_fleet, eventually, handler):
+    """R-M5: Telethon's loop of updates isn't woken for it, unless somebody registered something with the raw client."""
+    alice = telegram.add_user("alice")
+    news = telegram.add_channel("news", members=[alice])
+    fleet = new_fleet(alice)
+    seen, raw, woken = [], [], []
+
+    @fleet.on(events.NewMessage(chats="news"))
+    async def see(event):
+        seen.append(event.raw_text)
+
+    async with fleet:
+
+        async def watch(client):
+            if handler:
+                client.add_event_handler(lambda event: note(event), events.NewMessage())
+            loop = client._message_box.check_deadlines
+
+            def looked():
+                woken.append(True)
+                return loop()
+
+            client._message_box.check_deadlines = looked
+
+        async def note(event):
+            raw.append(event.raw_text)
+
+        telegram.post(news, "first")  # a channel that it hears of for the first time may be a gap
+        await eventually(lambda: seen == ["first"])
+        await fleet["alice"].call(watch)
+        for number in range(3):
+            telegram.post(news, str(number))
+        await eventually(lambda: seen == ["first", "0", "1", "2"])
+        await eventually(lambda: raw == (["0", "1", "2"] if handler else []))
+        assert len(woken) == (3 if handler else 0)
