@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.telegram.contestants import CONTESTANTS
+from benchmarks.telegram.rungs import RUNGS
 from telestage.testing import LoopbackProcess
 
 __all__ = ["WORKLOADS", "Batch", "Workload", "connected"]
@@ -44,7 +44,7 @@ async def connected(workload: Workload, contestant: str, sessions: int | None = 
     count = workload.sessions if sessions is None else sessions
     async with LoopbackProcess() as telegram:
         users = await telegram.add_users([_SINK, *(f"user{number}" for number in range(count))])
-        fleet = CONTESTANTS[contestant]([user.session for user in users[1:]])
+        fleet = RUNGS[contestant]([user.session for user in users[1:]])
         if workload.name == "updates":
             news = await telegram.add_channel("news", members=users[1:])
             got = asyncio.Event()
