@@ -35,8 +35,9 @@ from telethon._updates.messagebox import ENTRY_ACCOUNT, GapError
 from telethon.extensions import markdown
 from telethon.network.connection.connection import Connection
 from telethon.network.connection.tcpfull import ConnectionTcpFull
-from telethon.sessions import MemorySession, SQLiteSession
 from telethon.sessions.abstract import Session
+from telethon.sessions.memory import MemorySession
+from telethon.sessions.sqlite import SQLiteSession
 from telethon.tl.functions.updates import GetChannelDifferenceRequest, GetDifferenceRequest
 from telethon.tl.tlobject import TLObject, TLRequest
 
@@ -283,7 +284,7 @@ class SessionClient(TelegramClient):
             plain = message.strip()
             if plain or not message:  # else it is an error, and Telethon's to raise
                 return plain, []
-        return await super()._parse_message_text(message, parse_mode)  # type: ignore[no-untyped-call]  # Telethon's
+        return await super()._parse_message_text(message, parse_mode)
 
     async def _handle_auto_reconnect(self) -> None:
         # any authorised call tells Telegram to go on sending updates; the difference fetches what was missed

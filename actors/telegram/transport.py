@@ -28,6 +28,8 @@ class _Direct(Connection):
 
     _connected: bool
     _writer: Any
+    _send_queue: Any
+    _recv_queue: Any
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # Telethon's
