@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from telestage.testing.loopback.errors import BadArgument, LoopbackError, NotRunning, UnknownMethod, UnknownPeer
     from telestage.testing.loopback.faults import Faults
     from telestage.testing.loopback.keys import trust
-    from telestage.testing.loopback.record import Call, Delivery
+    from telestage.testing.loopback.record import Call, Delivery, Use
     from telestage.testing.loopback.server import LoopbackTelegram
     from telestage.testing.loopback.state import LoopbackChannel, LoopbackUser
     from telestage.testing.loopback.status import LoopbackStatus
@@ -34,6 +34,7 @@ __all__ = [
     "RemoteFaults",
     "UnknownMethod",
     "UnknownPeer",
+    "Use",
     "trust",
 ]
 
@@ -41,7 +42,7 @@ _HOMES = {
     "loopback.errors": ("BadArgument", "LoopbackError", "NotRunning", "UnknownMethod", "UnknownPeer"),
     "loopback.faults": ("Faults",),
     "loopback.keys": ("trust",),
-    "loopback.record": ("Call", "Delivery"),
+    "loopback.record": ("Call", "Delivery", "Use"),
     "loopback.server": ("LoopbackTelegram",),
     "loopback.state": ("LoopbackChannel", "LoopbackUser"),
     "loopback.status": ("LoopbackStatus",),

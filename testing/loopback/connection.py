@@ -15,6 +15,7 @@ from telethon.tl.tlobject import TLRequest
 from telestage.testing.loopback.envelope import unseal
 from telestage.testing.loopback.errors import ProtocolViolation
 from telestage.testing.loopback.handshake import Handshake
+from telestage.testing.loopback.record import OpenUse, Record
 from telestage.testing.loopback.session import Session
 from telestage.testing.loopback.state import Device, State
 from telestage.testing.loopback.transport import Transport, detect
@@ -45,8 +46,11 @@ class Listener(Protocol):
 class Connection(asyncio.Protocol):
     """The server's end of one TCP connection."""
 
-    def __init__(self, state: State, listener: Listener) -> None:
+    def __init__(self, state: State, listener: Listener, record: Record) -> None:
         self.device: Device | None = None
+        self._record = record
+        self._address = ""
+        self._use: OpenUse | None = None
         self._state = state
         self._listener = listener
         self._loop = asyncio.get_running_loop()
@@ -63,6 +67,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         self._tcp = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -151,6 +156,10 @@ class Connection(asyncio.Protocol):
             return []
         letter = unseal(device.key, packet)
         self.device = device
+        if self._use is None or self._use.auth_key_id != device.id:
+            self._use = self._record.used(device.id, self._address)
+        else:
+            self._use.last = self._record.clock()
         session = self._session(device, letter.session_id)
         return [(session, message_id, request) for message_id, request in session.receive(letter)]
 

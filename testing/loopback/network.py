@@ -12,6 +12,7 @@ import sys
 from telestage.testing.loopback.connection import Arrival, Connection
 from telestage.testing.loopback.dispatcher import Dispatcher
 from telestage.testing.loopback.errors import BadArgument
+from telestage.testing.loopback.record import Record
 from telestage.testing.loopback.state import State, UserState
 
 _BACKLOG = 1024
@@ -21,11 +22,12 @@ _ACCEPTING = 3  # turns of the loop after which whatever it had accepted has bec
 class Network:
     """All TCP of one server."""
 
-    def __init__(self, state: State, dispatcher: Dispatcher) -> None:
+    def __init__(self, state: State, dispatcher: Dispatcher, record: Record) -> None:
         self.connections: dict[Connection, None] = {}
         self.cut_connections = 0
         self._state = state
         self._dispatcher = dispatcher
+        self._record = record
         self._loop = asyncio.get_running_loop()
         self._reserved: socket.socket | None = None
         self._listening: socket.socket | None = None
@@ -120,7 +122,7 @@ class Network:
         self._server = await self._loop.create_server(self._connection, sock=bound, backlog=_BACKLOG)
 
     def _connection(self) -> Connection:
-        return Connection(self._state, self)
+        return Connection(self._state, self, self._record)
 
 
 def check_address(host: str, port: int) -> None:

@@ -49,6 +49,29 @@ class Delivery:
     """Seconds on the monotonic clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """An authorization key was used through one connection, from its first packet to its last, of whatever kind."""
+
+    auth_key_id: int
+    address: str
+    """The client's, without its port."""
+    first: float
+    """Seconds on the monotonic clock, as is `last`."""
+    last: float
+
+
+class OpenUse:
+    """A use that may go on."""
+
+    __slots__ = ("address", "auth_key_id", "first", "last")
+
+    def __init__(self, auth_key_id: int, address: str, now: float) -> None:
+        self.auth_key_id = auth_key_id
+        self.address = address
+        self.first = self.last = now
+
+
 class Calls(Sequence[Call]):
     """A live view of calls, oldest first: it grows as calls end, and can be indexed and sliced, not changed."""
 
@@ -103,6 +126,7 @@ class Record:
         self.repeats = 0
         self.floods = 0
         self._open: dict[OpenCall, None] = {}
+        self._uses: deque[OpenUse] = deque(maxlen=capacity)
         self._time = 0.0
 
     def clock(self) -> float:
@@ -132,6 +156,20 @@ class Record:
         self.total_calls += 1
         if early:
             self.early_calls.append(done)
+
+    def used(self, auth_key_id: int, address: str) -> OpenUse:
+        """A key is used through a connection for the first time. Who calls it notes each further packet by `clock`."""
+        use = OpenUse(auth_key_id, address, self.clock())
+        self._uses.append(use)
+        return use
+
+    def uses(self, auth_key_id: int | None) -> list[Use]:
+        """The uses of a key (None: of all) that are kept, by their first packet."""
+        return [
+            Use(use.auth_key_id, use.address, use.first, use.last)
+            for use in self._uses
+            if auth_key_id is None or use.auth_key_id == auth_key_id
+        ]
 
     def delivered(self, peers: Collection[int] | None, sender: int | None) -> list[Delivery]:
         """The deliveries to any of `peers` (None: to anybody) from `sender` (None: from anybody), in order."""

@@ -21,7 +21,7 @@ from telestage.testing.loopback.messaging import Content, Messaging
 from telestage.testing.loopback.network import Network, check_address
 from telestage.testing.loopback.peers import Peers
 from telestage.testing.loopback.plan import Plan, checked_seconds
-from telestage.testing.loopback.record import Call, Calls, Delivery, Record
+from telestage.testing.loopback.record import Call, Calls, Delivery, Record, Use
 from telestage.testing.loopback.rendering import Renderer
 from telestage.testing.loopback.services.auth import AuthService
 from telestage.testing.loopback.services.channels import ChannelsService
@@ -111,7 +111,7 @@ class LoopbackTelegram:
             UpdatesService(peers, renderer, updates, page=self._difference_page, too_long=self._difference_limit),
         )
         self._dispatcher = Dispatcher(services, self._plan, self._record)
-        network = Network(self._state, self._dispatcher)
+        network = Network(self._state, self._dispatcher, self._record)
         self.port = await network.start(self.host, self.port)
         self._network = network
         self._state.host, self._state.port = self.host, self.port
@@ -352,6 +352,11 @@ class LoopbackTelegram:
     def early_calls(self) -> Sequence[Call]:
         """Calls that were made before the deadline of the flood wait they were given."""
         return Calls(self._record.early_calls)
+
+    def uses(self, session: StringSession | None = None) -> list[Use]:
+        """When the key of `session` (None: any key) was used from which address: a connection each, oldest first."""
+        key = None if session is None else getattr(session.auth_key, "key_id", None)
+        return self._record.uses(None if key is None else key % 2**64)
 
     def peak_in_flight(self, user: LoopbackUser | None = None, ignore: Iterable[str] = ()) -> int:
         """The most calls that were received and not yet answered at one moment.
