@@ -17,6 +17,7 @@ from pathlib import Path
 from time import perf_counter, process_time
 from types import ModuleType
 
+from fights import play_fights
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
@@ -82,6 +83,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=drawn, help="of the first schedule (default: drawn at random)")
     parser.add_argument("--examples", type=int, default=2000, help="of each Hypothesis machine (default: %(default)s)")
     parser.add_argument("--gaps", type=int, default=200, help="runs of a fleet with random gaps (default: %(default)s)")
+    parser.add_argument("--fights", type=float, default=60, help="seconds of two processes' (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
     asked = parser.parse_args()
     found = list(modules())
@@ -89,7 +91,8 @@ def main() -> int:
     tests = [test for module in found for test in scheduled(module) if asked.only in test.__name__]
     kinds = [machine for module in found for machine in machines(module) if asked.only in machine.__name__]
     gaps = asked.gaps if asked.only in "random_gaps" else 0
-    if not tests and not kinds and not gaps:
+    fights = asked.fights if asked.only in "fights" else 0
+    if not tests and not kinds and not gaps and not fights:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
@@ -119,7 +122,9 @@ def main() -> int:
         run_state_machine_as_test(machine, settings=longer)  # type: ignore[no-untyped-call]  # as it comes
         spent = perf_counter() - began
         print(f"{asked.examples:7} examples of 80 steps, {spent:.1f} s: {machine.__name__}", flush=True)
-    return play_gaps(gaps, asked.seed) if gaps else 0
+    if gaps:
+        play_gaps(gaps, asked.seed)
+    return play_fights(fights, asked.seed, loaded) if fights else 0
 
 
 if __name__ == "__main__":
