@@ -5,6 +5,7 @@ from telestage.actors.telegram.errors import (
     FloodParked,
     OperationCancelled,
     OperationTimeout,
+    PaceTimeout,
     PermitTimeout,
     ReplyLost,
     SessionDead,
@@ -14,7 +15,7 @@ from telestage.actors.telegram.errors import (
     SessionUnknown,
 )
 from telestage.actors.telegram.handle import SessionHandle
-from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.limits import Limits, Pace
 from telestage.actors.telegram.login import LoginFailed, sign_in
 from telestage.actors.telegram.owning import Ownership
 
@@ -27,6 +28,8 @@ __all__ = [
     "OperationCancelled",
     "OperationTimeout",
     "Ownership",
+    "Pace",
+    "PaceTimeout",
     "PermitTimeout",
     "ReplyLost",
     "SessionDead",

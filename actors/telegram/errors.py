@@ -19,6 +19,7 @@ are the kernel's.
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from telestage.actors.kernel.errors import TelestageError
@@ -27,6 +28,7 @@ __all__ = [
     "FloodParked",
     "OperationCancelled",
     "OperationTimeout",
+    "PaceTimeout",
     "PermitTimeout",
     "ReplyLost",
     "SessionDead",
@@ -63,14 +65,36 @@ class PermitTimeout(SessionError):
         self.seconds = seconds
 
 
-class FloodParked(SessionError):
-    """Telegram made this kind of operation wait until `until` (Unix seconds), past its deadline."""
+class PaceTimeout(SessionError):
+    """The session holds `pace` back until `until` at the earliest (Unix seconds), past the deadline; it was not begun."""
 
-    def __init__(self, session: str, kind: str, until: float) -> None:
-        when = datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
-        super().__init__(session, f"{kind} is parked by a flood wait until {when}")
+    def __init__(self, session: str, pace: str, until: float) -> None:
+        super().__init__(session, f"{pace} is paced, and would begin at {_when(until)} at the earliest; it was not begun")
+        self.pace = pace
+        self.until = until
+
+
+class FloodParked(SessionError):
+    """Telegram made this kind of request wait until `until` (Unix seconds), past the operation's deadline.
+
+    It is infinite after PEER_FLOOD, which has no end but a person's `Fleet.resume_sending`. `peer` is the marked id of
+    the only one that it is about, None where it is about all.
+    """
+
+    def __init__(self, session: str, kind: str, until: float, peer: int | None = None) -> None:
+        about = kind if peer is None else f"{kind} to {peer}"
+        if until == math.inf:
+            text = f"{about} is paused after PEER_FLOOD, until a person has it resumed (Fleet.resume_sending)"
+        else:
+            text = f"{about} is parked by a flood wait until {_when(until)}"
+        super().__init__(session, text)
         self.kind = kind
         self.until = until
+        self.peer = peer
+
+
+def _when(until: float) -> str:
+    return datetime.fromtimestamp(until, UTC).isoformat(timespec="seconds")
 
 
 class OperationCancelled(SessionError):

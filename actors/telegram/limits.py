@@ -6,21 +6,54 @@ anything is started.
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, Self
 
 import msgspec
 
 from telestage.messages import DEFAULT_PRIORITIES, DEFAULT_QUEUE_TIMEOUT, DEFAULT_TIMEOUTS, Kind
 
-__all__ = ["CONNECTING", "UPDATES", "Limits"]
+__all__ = ["CONNECTING", "DEFAULT_PACES", "UPDATES", "Limits", "Pace"]
 
 CONNECTING = "connecting"
 """The kind of permit a session takes to connect, so that a fleet does not connect all at once."""
 
 UPDATES = "updates"
 """The kind that a flood wait parks when Telegram doesn't say yet what was missed. No operation is of it."""
+
+
+class Pace(enum.StrEnum):
+    """What is paced, each session by itself (R-X3)."""
+
+    SENDING = "sending"
+    """Messages sent, to whomever. An album, or a forward of several, is one."""
+    USER = "user"
+    """Messages sent to one user."""
+    GROUP = "group"
+    """Messages sent to one group or channel."""
+    HISTORY = "history"
+    """Pages of messages, of found ones, and of members."""
+    RESOLVING = "resolving"
+    """Usernames and phone numbers looked up."""
+    JOINING = "joining"
+    """Chats joined."""
+
+
+DEFAULT_PACES: Mapping[Pace, tuple[int, float]] = MappingProxyType(
+    {
+        Pace.SENDING: (30, 60.0),  # accounts of users: not published; 20 to 30 a minute is what people call polite
+        Pace.USER: (1, 1.1),  # bots, published: about one a second in one chat
+        Pace.GROUP: (16, 60.0),  # bots, published: 20 a minute in one group; less a fifth
+        Pace.HISTORY: (3, 9.0),  # floods have been seen near 10 pages in 30 s: one in 3 s, three of them at once
+        Pace.RESOLVING: (20, 60.0),  # seen by many: scarce, about 20 a minute
+        Pace.JOINING: (3, 300.0),  # seen by many
+    }
+)
+"""So many in any so many seconds. Telegram publishes no limits for accounts of users, and they vary with the account's
+age and history; where each of these comes from stands beside it."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,9 +95,21 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     rpc_timeout: float = 60.0
     """Seconds a single call to Telegram may take; Telethon itself would wait for ever."""
 
-    peer_flood: float = 3600.0
-    """Seconds that sending pauses after PEER_FLOOD, for which Telegram names no end. Hazard of a short one: an
-    account that goes on sending as a suspected spammer is banned."""
+    peer_flood: float | None = None
+    """Seconds that sending pauses after PEER_FLOOD, for which Telegram names no end. Default: None, until a person has
+    it resumed (`Fleet.resume_sending`). Hazard of a number: an account that goes on sending as a suspected spammer is
+    banned."""
+
+    paced: bool = True
+    """Whether a session holds itself back before Telegram has to ask for it (R-X3). Hazard of False anywhere but with a
+    server of one's own: floods, and then bans."""
+
+    paces: Mapping[Pace, tuple[int, float]] = {}
+    """So many in any so many seconds, per session, over `DEFAULT_PACES` (R-X3). Hazard of faster ones: floods."""
+
+    pace_recovery: float = 3600.0
+    """Seconds in which a pace comes back from nothing to all of it. A flood wait halves the pace that it concerns, down
+    to a sixteenth at least; from then on it rises evenly: from one half in half of this time."""
 
     priorities: Mapping[Kind, int] = {}
     """Priorities by kind, over `DEFAULT_PRIORITIES` (R-Q3)."""
@@ -77,8 +122,19 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             _check_count(name, getattr(self, name))
         for kind, limit in self.kinds.items():
             _check_count(f"kinds[{kind!r}]", limit)
-        for name in ("queue_timeout", "permit_timeout", "rpc_timeout", "peer_flood"):
+        for name in ("queue_timeout", "permit_timeout", "rpc_timeout", "pace_recovery"):
             _check_seconds(name, getattr(self, name))
+        if self.peer_flood is not None:
+            _check_seconds("peer_flood", self.peer_flood)
+        if not isinstance(self.paced, bool):
+            raise ValueError(f"Limits.paced must be True or False, not {self.paced!r}")
+        for pace, bounds in self.paces.items():
+            if not isinstance(pace, Pace):
+                raise ValueError(f"Limits.paces goes by Pace ({', '.join(Pace)}), not {pace!r}")
+            if len(bounds) != 2:
+                raise ValueError(f"Limits.paces[{str(pace)!r}] must be a number and seconds, not {bounds!r}")
+            _check_count(f"paces[{str(pace)!r}][0]", bounds[0])
+            _check_seconds(f"paces[{str(pace)!r}][1]", bounds[1])
         for kind, seconds in self.timeouts.items():
             _check_kind("timeouts", kind)
             _check_seconds(f"timeouts[{str(kind)!r}]", seconds)
@@ -94,6 +150,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             _check_kind("priorities", kind)
             if not isinstance(priority, int) or isinstance(priority, bool):
                 raise ValueError(f"Limits.priorities[{str(kind)!r}] must be a whole number, not {priority!r}")
+
+    @classmethod
+    def unpaced(cls, **limits: Any) -> Self:  # what the constructor takes
+        """Limits without pacing, for a server of one's own. Hazard with Telegram: floods, and then bans."""
+        return cls(**{**limits, "paced": False})
+
+    def pace(self, pace: Pace) -> tuple[int, float]:
+        """So many, in any so many seconds."""
+        return self.paces.get(pace, DEFAULT_PACES[pace])
 
     def timeout(self, kind: Kind) -> float:
         """Seconds an operation of this kind may run."""

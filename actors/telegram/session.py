@@ -273,7 +273,7 @@ class SessionActor(Actor):
             raise
         except Exception as error:
             if is_peer_flood(error):
-                raise self._park(kind, what, self._limits.peer_flood) from error
+                raise self._park(kind, what, self._limits.peer_flood or 3600.0) from error
             seconds = flood_seconds(error)
             if seconds is not None:
                 raise self._park(kind, what, seconds) from error

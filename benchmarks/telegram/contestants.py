@@ -88,7 +88,7 @@ class Ours:
 
     def __init__(self, sessions: Sequence[StringSession], permits: int | None = None) -> None:
         operations = len(sessions) if permits is None else permits
-        self._fleet = Fleet(*_API, limits=Limits(operations=operations, connecting=_CONNECTING))
+        self._fleet = Fleet(*_API, limits=Limits.unpaced(operations=operations, connecting=_CONNECTING))
         self._handles = [self._fleet.add(f"s{number}", session=session) for number, session in enumerate(sessions)]
 
     async def start(self, handler: Handler | None = None) -> None:

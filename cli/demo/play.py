@@ -46,7 +46,7 @@ class Play:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.progress = Progress()
-        self._fleet = Fleet(API_ID, API_HASH, limits=Limits(operations=plan.operations))
+        self._fleet = Fleet(API_ID, API_HASH, limits=Limits.unpaced(operations=plan.operations))
         self._seen: Counter[tuple[int, str, str]] = Counter()  # session, handler, post
         self._history: set[int] = set()
         self._members: set[int] = set()

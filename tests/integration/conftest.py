@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -18,7 +19,12 @@ class Eventually(Protocol):
 
 class NewFleet(Protocol):
     def __call__(
-        self, *users: LoopbackUser, limits: Limits | None = None, store: Any = None, **options: object
+        self,
+        *users: LoopbackUser,
+        limits: Limits | None = None,
+        paced: bool = False,
+        store: Any = None,
+        **options: object,
     ) -> Fleet: ...
 
 
@@ -38,9 +44,16 @@ def eventually() -> Eventually:
 
 @pytest.fixture
 def new_fleet() -> NewFleet:
-    """Makes a fleet with a session for each of these users, by their names; not started."""
+    """Makes a fleet with a session for each of these users, by their names; not started. Unpaced unless told."""
 
-    def make(*users: LoopbackUser, limits: Limits | None = None, store: Any = None, **options: object) -> Fleet:
+    def make(
+        *users: LoopbackUser,
+        limits: Limits | None = None,
+        paced: bool = False,
+        store: Any = None,
+        **options: object,
+    ) -> Fleet:
+        limits = msgspec.structs.replace(Limits() if limits is None else limits, paced=paced)
         fleet = Fleet(1, "hash", limits=limits, options=options, store=store)
         for user in users:
             assert user.username

@@ -250,7 +250,7 @@ async def test_what_handlers_were_not_done_with_comes_again_after_a_crash(telegr
     got, go_on = [], asyncio.Event()
 
     def fleet_of(path):
-        fleet = Fleet(1, "hash")
+        fleet = Fleet(1, "hash", limits=Limits.unpaced())
         fleet.add("alice", session=path)
 
         @fleet.on(events.NewMessage(incoming=True))

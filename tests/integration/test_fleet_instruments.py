@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 from telethon import events
 
-from telestage.actors import Fleet, Instrument
+from telestage.actors import Fleet, Instrument, Limits
 from telestage.actors.telegram.calls import CallOperation
 
 REQUEST: ContextVar[str] = ContextVar("REQUEST", default="nobody's")
@@ -15,7 +15,7 @@ REQUEST: ContextVar[str] = ContextVar("REQUEST", default="nobody's")
 async def test_context_variables_travel_to_the_operation_and_to_what_it_asks_for(telegram):
     """R-Q6: whose operation runs can be said from inside of it, and nothing of it stays behind."""
     alice = telegram.add_user("alice")
-    fleet = Fleet(1, "hash", carry=[REQUEST])
+    fleet = Fleet(1, "hash", limits=Limits.unpaced(), carry=[REQUEST])
     fleet.add("alice", session=alice.session)
 
     async def whose(client):
@@ -50,7 +50,7 @@ async def test_instruments_are_told_of_each_operation_and_each_life(telegram):
 
     alice = telegram.add_user("alice")
     watch = Watch()
-    fleet = Fleet(1, "hash", instruments=[watch])
+    fleet = Fleet(1, "hash", limits=Limits.unpaced(), instruments=[watch])
     fleet.add("alice", session=alice.session)
     fleet.on(events.NewMessage, name="keep")(print)
     async with fleet:

@@ -236,7 +236,7 @@ async def test_a_session_kept_in_a_file_survives_a_restart(telegram, new_fleet, 
 @pytest.mark.parametrize("name", ["", "a/b", "a b", "$a", "x" * 65, 5, None])
 def test_a_name_that_can_not_be_is_refused(name):
     """Bad input: nothing is changed."""
-    fleet = Fleet(1, "hash")
+    fleet = Fleet(1, "hash", limits=Limits.unpaced())
     with pytest.raises(ValueError, match="name"):
         fleet.add(name, session=StringSession())
     assert len(fleet) == 0
@@ -245,7 +245,7 @@ def test_a_name_that_can_not_be_is_refused(name):
 @pytest.mark.parametrize("session", ["", "no session", 5, None, b"x"])
 def test_a_session_that_can_not_be_is_refused(session):
     """Bad input."""
-    fleet = Fleet(1, "hash")
+    fleet = Fleet(1, "hash", limits=Limits.unpaced())
     with pytest.raises(ValueError, match="neither a Telethon session"):
         fleet.add("alice", session=session)
     assert len(fleet) == 0
@@ -287,7 +287,7 @@ def test_credentials_that_can_not_be_are_refused(arguments):
 )
 def test_an_event_that_can_not_be_watched_is_refused(event, message):
     """Bad input: nothing is registered."""
-    fleet = Fleet(1, "hash")
+    fleet = Fleet(1, "hash", limits=Limits.unpaced())
     with pytest.raises(TypeError, match=message):
         fleet.on(event)(print)
     with pytest.raises(TypeError, match="function"):
@@ -300,7 +300,7 @@ def test_an_event_that_can_not_be_watched_is_refused(event, message):
 
 def test_two_handlers_of_one_name_are_refused_unless_the_name_was_given():
     """R-M1: replacing is asked for by name; by accident it would lose a handler."""
-    fleet = Fleet(1, "hash")
+    fleet = Fleet(1, "hash", limits=Limits.unpaced())
     fleet.add("alice", session=StringSession())
 
     def handler(event):

@@ -10,7 +10,7 @@ import random
 import pytest
 from telethon import events, types
 
-from telestage.actors import Backoff, Directive, Fleet, Supervision
+from telestage.actors import Backoff, Directive, Fleet, Limits, Supervision
 from telestage.testing import LoopbackChannel, LoopbackTelegram
 
 STEPS = 60
@@ -90,7 +90,7 @@ async def play(seed, steps=STEPS):
         news = telegram.add_channel("news", [alice, carol])
         group = telegram.add_channel("group", [alice, carol], megagroup=True)
         ledgers = [Ledger(telegram, news), Ledger(telegram, group), Ledger(telegram, alice, bob)]
-        fleet = Fleet(1, "hash", options={"retry_delay": 0})
+        fleet = Fleet(1, "hash", limits=Limits.unpaced(), options={"retry_delay": 0})
         for user in (alice, carol):
             fleet.add(user.username, session=user.session)
         stack.push_async_callback(fleet.stop)

@@ -190,7 +190,7 @@ class FleetMachine(RuleBasedStateMachine):
     @initialize(total=st.integers(1, 3), scraping=st.integers(1, 2), drain=st.booleans())
     def start(self, total: int, scraping: int, drain: bool) -> None:
         self.drain = drain  # or stop in the middle of it all
-        self.limits = Limits(
+        self.limits = Limits.unpaced(
             operations=total,
             scraping=scraping,
             queue=QUEUE,

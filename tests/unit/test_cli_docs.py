@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect
 
+from telestage.actors.telegram.limits import DEFAULT_PACES
 from telestage.cli.building import BuiltFleet
 from telestage.cli.expectation import bare, fields_of, item_of
 from telestage.cli.fleetfile import FleetFile
@@ -60,6 +61,7 @@ def test_the_documented_defaults_of_kinds_are_the_fleets() -> None:
         return tomllib.loads(f"x = {toml}")["x"]
 
     assert table("limits.timeouts") == {kind.value: seconds for kind, seconds in DEFAULT_TIMEOUTS.items()}
+    assert table("limits.paces") == {pace.value: list(bounds) for pace, bounds in DEFAULT_PACES.items()}
     assert table("limits.priorities") == {kind.value: priority for kind, priority in DEFAULT_PRIORITIES.items()}
 
 
