@@ -4,6 +4,7 @@
     └── SessionError
         ├── OperationTimeout    the operation ran longer than it may; it was cancelled
         ├── PermitTimeout       no permit came in time; the operation was not begun
+        ├── PaceTimeout         the session would hold it back past its deadline; not begun
         ├── FloodParked         Telegram said to wait until a time past the operation's deadline
         ├── OperationCancelled  something that the operation itself waited for was cancelled
         ├── ReplyLost           whether it was done isn't known: the session was restarted meanwhile
@@ -66,10 +67,10 @@ class PermitTimeout(SessionError):
 
 
 class PaceTimeout(SessionError):
-    """The session holds `pace` back until `until` at the earliest (Unix seconds), past the deadline; it was not begun."""
+    """The session would hold the operation back until `until` (Unix seconds) at least, past its deadline; not begun."""
 
     def __init__(self, session: str, pace: str, until: float) -> None:
-        super().__init__(session, f"{pace} is paced, and would begin at {_when(until)} at the earliest; it was not begun")
+        super().__init__(session, f"{pace} is paced: not before {_when(until)}, past the deadline; not begun")
         self.pace = pace
         self.until = until
 

@@ -128,13 +128,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             _check_seconds("peer_flood", self.peer_flood)
         if not isinstance(self.paced, bool):
             raise ValueError(f"Limits.paced must be True or False, not {self.paced!r}")
-        for pace, bounds in self.paces.items():
+        for pace, most in self.paces.items():
             if not isinstance(pace, Pace):
                 raise ValueError(f"Limits.paces goes by Pace ({', '.join(Pace)}), not {pace!r}")
-            if len(bounds) != 2:
-                raise ValueError(f"Limits.paces[{str(pace)!r}] must be a number and seconds, not {bounds!r}")
-            _check_count(f"paces[{str(pace)!r}][0]", bounds[0])
-            _check_seconds(f"paces[{str(pace)!r}][1]", bounds[1])
+            if len(most) != 2:
+                raise ValueError(f"Limits.paces[{str(pace)!r}] must be a number and seconds, not {most!r}")
+            _check_count(f"paces[{str(pace)!r}][0]", most[0])
+            _check_seconds(f"paces[{str(pace)!r}][1]", most[1])
         for kind, seconds in self.timeouts.items():
             _check_kind("timeouts", kind)
             _check_seconds(f"timeouts[{str(kind)!r}]", seconds)

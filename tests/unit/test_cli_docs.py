@@ -44,6 +44,8 @@ def written(field: inspect.Field) -> str:
     default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
     if default is None or isinstance(default, msgspec.Struct):
         return "—"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"  # as TOML has it
     return f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
 
 
