@@ -19,13 +19,14 @@ from telethon.sessions.abstract import Session
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.adaptive import Timeouts
+from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
-from telestage.actors.telegram.manager import ManagerActor, PermitBoard
+from telestage.actors.telegram.manager import ManagerActor
 from telestage.actors.telegram.owning import Ownership, Owning
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials

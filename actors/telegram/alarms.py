@@ -115,6 +115,10 @@ class Limit(Alarm):
             self._alarms.drop(self)
             self._task.cancel()
 
+    def covers(self, seconds: float) -> bool:
+        """Whether the running code is the block's own, and is ended before so many seconds have passed."""
+        return asyncio.current_task() is self._task and self.due <= asyncio.get_running_loop().time() + seconds
+
     def __enter__(self) -> Self:
         task = asyncio.current_task()
         assert task is not None

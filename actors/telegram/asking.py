@@ -85,7 +85,8 @@ async def run_operation(
     admitted = False
     priority = operation.priority
     while True:
-        session = await ref()
+        known = book.ref
+        session = known if known is not None and known.alive else await ref()
         try:
             return await session.ask(
                 operation,

@@ -181,6 +181,8 @@ class SessionClient(TelegramClient):
                     random_id = scope.next_random_id()
                     if random_id is not None:
                         each.random_id = random_id
+            if scope.deadline is not None and scope.deadline.covers(self._rpc_timeout):
+                return await super()._call(sender, request, ordered=ordered)
         elif scope is HOUSEKEEPING:
             if isinstance(request, GetDifferenceRequest | GetChannelDifferenceRequest):
                 return await self._difference(request)

@@ -18,7 +18,7 @@ from telethon.tl.types import InputUserSelf
 
 from telestage.actors.kernel import TaskDetails
 from telestage.actors.store import Lease
-from telestage.actors.telegram.alarms import Limit
+from telestage.actors.telegram.alarms import Alarm, Limit
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.scope import housekeeping
 
@@ -28,6 +28,7 @@ _log = logging.getLogger("telestage.session")
 
 _CONNECT_SECONDS = 60.0
 _DISCONNECT_SECONDS = 3.0
+_RESISTS_SECONDS = 1.0  # how long a block whose time is over may take to end; then it is told that it doesn't
 
 
 class ConnectionLost(ConnectionError):
@@ -111,14 +112,14 @@ class Connection:
         if ended.done() and not ended.cancelled():
             ended.exception()  # looked at: a connect that failed has told it already
 
-    def within(self, seconds: float) -> _Within:
+    def within(self, seconds: float, resists: Callable[[], None] | None = None) -> Deadline:
         """Runs the block of a `with` for up to `seconds`, and no longer than there is a connection.
 
         Raises:
             Overdue: The seconds have passed.
             ConnectionLost: The client has given up.
         """
-        return _Within(self, seconds)
+        return Deadline(self, seconds, resists)
 
     def tasks(self, owner: str) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for this client now (R-T1). They have their names from here."""
@@ -158,12 +159,30 @@ class Connection:
         self._on_lost(self, self.lost)
 
 
-class _Within(Limit):
-    __slots__ = ("_connection",)
+class Deadline(Limit):
+    """What `Connection.within` gives."""
 
-    def __init__(self, connection: Connection, seconds: float) -> None:
+    __slots__ = ("_connection", "_resisting", "_resists")
+
+    def __init__(self, connection: Connection, seconds: float, resists: Callable[[], None] | None) -> None:
         super().__init__(connection.client.alarms, seconds)
         self._connection = connection
+        self._resists = resists
+        self._resisting: Alarm | None = None
+
+    def expire(self) -> None:
+        """The time is over, now."""
+        if not self.expired and self._resists is not None:
+            left = max(0.0, self.due - asyncio.get_running_loop().time())
+            self._resisting = self._alarms.after(left + _RESISTS_SECONDS, self._resists)
+        super().expire()
+
+    def leave(self) -> None:
+        """The block is left, or left behind: whether it ends is nobody's business any more."""
+        self._resists = None
+        if self._resisting is not None:
+            self._resisting.cancel()
+            self._resisting = None
 
     def __enter__(self) -> Self:
         connection = self._connection
@@ -177,6 +196,8 @@ class _Within(Limit):
     ) -> None:
         connection = self._connection
         connection.limits.discard(self)
+        if self.expired:
+            self.leave()
         over = self.left(kind)
         if kind is None:
             return

@@ -25,10 +25,11 @@ from telestage.actors.kernel import (
     Timer,
     handles,
 )
+from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.errors import PermitTimeout, SessionExists
 from telestage.actors.telegram.limits import Limits
-from telestage.actors.telegram.permits import Grant, PermitPool
+from telestage.actors.telegram.permits import Grant
 from telestage.actors.telegram.session import Credentials, SessionActor
 from telestage.messages import (
     FloodSeen,
@@ -36,14 +37,13 @@ from telestage.messages import (
     PermitGranted,
     PermitRequest,
     PermitReturned,
-    PermitStatus,
     RemoveSession,
     ResumeSession,
     SessionChanged,
     SessionState,
 )
 
-__all__ = ["AddSession", "ManagerActor", "PermitBoard"]
+__all__ = ["AddSession", "ManagerActor"]
 
 _log = logging.getLogger("telestage.manager")
 
@@ -54,24 +54,6 @@ class AddSession(msgspec.Struct, frozen=True):
     """Start a session; answered by its ref. `SessionExists` if there is one of that name."""
 
     book: SessionBook
-
-
-class PermitBoard:
-    """What outlives an instance of the manager, and can be read from outside its turns."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.sessions: dict[str, SessionBook] = {}
-        self.pool = PermitPool(limits.operations, limits.permits())
-
-    def status(self) -> PermitStatus:
-        """A picture of the permits."""
-        return self.pool.status(monotonic())
-
-    def reclaim(self) -> None:
-        """Takes back what is still held at the end: no message of the sessions gets through any more (R-G3)."""
-        now = monotonic()
-        for session in list(self.sessions):
-            self.pool.release_session(session, now)
 
 
 class _Waiting(msgspec.Struct, frozen=True):
@@ -125,6 +107,7 @@ class ManagerActor(Actor):
             self.ref,
             self._credentials,
             self._limits,
+            self._board,
             name=book.name,
             capacity=self._limits.queue,
         )
@@ -203,9 +186,7 @@ class ManagerActor(Actor):
         """Takes a permit back, or forgets a request that isn't waited for any more."""
         operation = message.operation_id
         now = monotonic()
-        held = self._pool.held_for(operation, now)
-        if held is not None:
-            _log.debug("permit returned: %s after %.3f s", operation, held)
+        self._board.log_return(operation)
         self._forget(operation)
         self._pass_on(self._pool.release(operation, now))
 

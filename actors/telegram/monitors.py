@@ -16,6 +16,7 @@ import msgspec
 from telethon.errors import BadRequestError, ForbiddenError, ServerError, TimedOutError
 
 from telestage.actors.kernel import Actor, Ref
+from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import MonitorBook, MonitorSpec, Running, SessionBook
 from telestage.actors.telegram.connection import ConnectionLost
 from telestage.actors.telegram.errors import PermitTimeout
@@ -60,6 +61,7 @@ class SessionMonitors:
         book: SessionBook,
         manager: Ref,
         limits: Limits,
+        board: PermitBoard,
         router: Router,
         park: Callable[[str, str, float], Exception],
     ) -> None:
@@ -67,6 +69,7 @@ class SessionMonitors:
         self._book = book
         self._manager = manager
         self._limits = limits
+        self._board = board
         self._router = router
         self._park = park
         self._due: dict[str, asyncio.TimerHandle] = {}
@@ -101,11 +104,11 @@ class SessionMonitors:
             async with permit(
                 self._actor,
                 self._manager,
+                self._board,
                 book.name,
                 operation,
                 _KIND.value,
                 self._limits.priority(_KIND),
-                self._limits,
             ):
                 book.running = Running(_KIND.value, operation, what, time.time())
                 try:

@@ -28,9 +28,23 @@ class Grant(msgspec.Struct, frozen=True):
     waited: float
 
 
-class _Held(msgspec.Struct, frozen=True):
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    session: str
+    kind: str
+    since: float
+
+
+class _Waiting(msgspec.Struct, frozen=True):
     request: PermitRequest
     since: float
+
+    @property
+    def session(self) -> str:
+        return self.request.session
+
+
+def _busy(operation: str) -> ValueError:
+    return ValueError(f"operation {operation} has a permit, or waits for one, already")
 
 
 _Line = deque[tuple[int, str]]
@@ -82,8 +96,10 @@ class PermitPool:
     def __init__(self, total: int, kinds: Mapping[str, int]) -> None:
         self._total = _Count("all", total)
         self._kinds = {kind: _Count(kind, limit) for kind, limit in kinds.items()}
+        self._counted = {kind: (self._total, count) for kind, count in self._kinds.items()}
+        self._unlimited = (self._total,)
         self._held: dict[str, _Held] = {}
-        self._waiting: dict[str, _Held] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._arrival: dict[str, int] = {}  # of what waits; any other arrival in a line is a withdrawn request
         self._lines: dict[tuple[str, int, str], _Line] = {}
         self._heaps: dict[str, list[_Place]] = {}  # kind -> one place for each of its lines
@@ -98,15 +114,13 @@ class PermitPool:
             ValueError: That operation holds a permit already, or waits for one.
         """
         operation = request.operation_id
-        if operation in self._held or operation in self._waiting:
-            raise ValueError(f"operation {operation} has a permit, or waits for one, already")
-        if not self._waiting and self._room(request.kind):  # nobody to be compared with: nor is a line needed
-            for count in self._counts(request.kind):
-                count.waiting += 1
-            return self._granted(request, now, now)
+        if operation in self._waiting:
+            raise _busy(operation)
+        if self.take(request.session, operation, request.kind, now):
+            return Grant(request, 0.0)
         self._arrivals += 1
         self._arrival[operation] = self._arrivals
-        self._waiting[operation] = _Held(request, now)
+        self._waiting[operation] = _Waiting(request, now)
         key = (request.kind, -request.priority, request.session)
         line = self._lines.get(key)
         if line is None:
@@ -121,13 +135,37 @@ class PermitPool:
         # room that was there was used when it came, so at most the new request can be granted
         return granted[0] if granted else None
 
+    def take(self, session: str, operation: str, kind: str, now: float) -> bool:
+        """Grants a permit at once if one is free and nobody waits for any, whom the request had to be compared with.
+
+        Raises:
+            ValueError: That operation holds a permit already.
+        """
+        if operation in self._held:
+            raise _busy(operation)
+        if self._waiting:
+            return False
+        counts = self._counted.get(kind, self._unlimited)
+        for count in counts:
+            if count.in_use >= count.limit:
+                return False
+        self._hold(session, operation, counts, kind, 0.0, now)
+        return True
+
+    @property
+    def waiting(self) -> bool:
+        """Whether anybody waits for a permit: then who gets the next is to be told of it."""
+        return bool(self._waiting)
+
     def release(self, operation: str, now: float) -> list[Grant]:
         """Takes a permit back, or a waiting request out; returns what may run now. Unknown ones are fine."""
         held = self._held.pop(operation, None)
         if held is not None:
-            for count in self._counts(held.request.kind):
+            for count in self._counts(held.kind):
                 count.in_use -= 1
                 count.returned += 1
+            if not self._waiting:
+                return []
         elif (waiting := self._waiting.pop(operation, None)) is not None:
             del self._arrival[operation]
             for count in self._counts(waiting.request.kind):
@@ -146,12 +184,8 @@ class PermitPool:
 
     def operations(self, session: str) -> list[str]:
         """The operations of a session that hold a permit or wait for one."""
-        return [
-            operation
-            for held in (self._waiting, self._held)
-            for operation, entry in held.items()
-            if entry.request.session == session
-        ]
+        waiting = [operation for operation, entry in self._waiting.items() if entry.session == session]
+        return waiting + [operation for operation, entry in self._held.items() if entry.session == session]
 
     def held_for(self, operation: str, now: float) -> float | None:
         """Seconds the operation has held its permit; None if it holds none."""
@@ -165,9 +199,9 @@ class PermitPool:
             kinds={kind: count.status() for kind, count in self._kinds.items()},
             holders=[
                 PermitHolder(
-                    session=held.request.session,
+                    session=held.session,
                     operation_id=operation,
-                    kind=held.request.kind,
+                    kind=held.kind,
                     held_for=max(0.0, now - held.since),
                 )
                 for operation, held in self._held.items()
@@ -175,11 +209,7 @@ class PermitPool:
         )
 
     def _counts(self, kind: str) -> tuple[_Count, ...]:
-        count = self._kinds.get(kind)
-        return (self._total,) if count is None else (self._total, count)
-
-    def _room(self, kind: str) -> bool:
-        return all(count.in_use < count.limit for count in self._counts(kind))
+        return self._counted.get(kind, self._unlimited)
 
     def _grant(self, now: float) -> Iterator[Grant]:
         while self._total.in_use < self._total.limit:
@@ -190,21 +220,30 @@ class PermitPool:
             _, operation = self._lines[kind, priority, session].popleft()
             waiting = self._waiting.pop(operation)
             del self._arrival[operation]
-            yield self._granted(waiting.request, waiting.since, now)
+            yield self._granted(waiting, now)
 
-    def _granted(self, request: PermitRequest, since: float, now: float) -> Grant:
+    def _granted(self, waiting: _Waiting, now: float) -> Grant:
         """Notes that a request, which was waiting, has its permit."""
-        self._grants += 1
-        self._last[request.session] = self._grants
-        waited = max(0.0, now - since)
-        self._held[request.operation_id] = _Held(request, now)
-        for count in self._counts(request.kind):
+        request = waiting.request
+        waited = max(0.0, now - waiting.since)
+        counts = self._counts(request.kind)
+        for count in counts:
             count.waiting -= 1
-            count.in_use += 1
-            count.granted += 1
-            count.peak = max(count.peak, count.in_use)
-            count.waits.add(waited)
+        self._hold(request.session, request.operation_id, counts, request.kind, waited, now)
         return Grant(request, waited)
+
+    def _hold(
+        self, session: str, operation: str, counts: tuple[_Count, ...], kind: str, waited: float, now: float
+    ) -> None:
+        self._grants = grants = self._grants + 1
+        self._last[session] = grants
+        self._held[operation] = _Held(session, kind, now)
+        for count in counts:
+            count.in_use = in_use = count.in_use + 1
+            count.granted += 1
+            if in_use > count.peak:
+                count.peak = in_use
+            count.waits.add(waited)
 
     def _next_kind(self) -> str | None:
         """The kind whose first place comes first of all, of the kinds that have room."""

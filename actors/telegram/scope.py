@@ -14,16 +14,19 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from telestage.actors.telegram.alarms import Limit
+
 __all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn", "named"]
 
 
 class Turn:
     """One turn of a session. After its end, calls that its tasks still make are operations of their own."""
 
-    __slots__ = ("_random_id", "_used", "active")
+    __slots__ = ("_random_id", "_used", "active", "deadline")
 
     def __init__(self, random_id: int | None = None) -> None:
         self.active = True
+        self.deadline: Limit | None = None  # of all of it
         self._random_id = random_id
         self._used = 0
 

@@ -22,12 +22,12 @@ from telethon import TelegramClient
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
-from telestage.actors.telegram.alarms import Alarm
 from telestage.actors.telegram.asking import AnyOperation, run_operation
+from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Running, SessionBook
 from telestage.actors.telegram.calls import CallOperation, GaveUp, RegisterMonitor, RemoveMonitor, kind_of, repeatable
 from telestage.actors.telegram.client import SessionClient
-from telestage.actors.telegram.connection import Connection, ConnectionLost, Overdue
+from telestage.actors.telegram.connection import Connection, ConnectionLost, Deadline, Overdue
 from telestage.actors.telegram.errors import (
     FloodParked,
     OperationCancelled,
@@ -57,7 +57,6 @@ __all__ = ["Credentials", "SessionActor"]
 _log = logging.getLogger("telestage.session")
 
 _CONNECT_PRIORITY = 1000  # before any operation: without a connection there are none
-_RESISTS_SECONDS = 1.0  # how long an operation that is over may take to end; then its session is made anew
 
 Work = Callable[[TelegramClient], Awaitable[object]]
 
@@ -97,15 +96,18 @@ class SessionActor(Actor):
     start_timeout = 180.0  # connecting and its permit have deadlines of their own
     supervision = Supervision(exceeded=Directive.STOP)  # a monitor that fails for ever ends alone
 
-    def __init__(self, book: SessionBook, manager: Ref, credentials: Credentials, limits: Limits) -> None:
+    def __init__(
+        self, book: SessionBook, manager: Ref, credentials: Credentials, limits: Limits, board: PermitBoard
+    ) -> None:
         self._book = book
         self._manager = manager
         self._credentials = credentials
         self._limits = limits
+        self._board = board
         self._router = Router(book.checkpoint, lambda: self.ref.alive)
-        self._monitors = SessionMonitors(self, book, manager, limits, self._router, self._park)
+        self._monitors = SessionMonitors(self, book, manager, limits, board, self._router, self._park)
         self._turn: Turn | None = None
-        self._resisting: Alarm | None = None
+        self._deadline: Deadline | None = None  # of the operation that runs
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -125,7 +127,7 @@ class SessionActor(Actor):
         operation = f"{book.name}/connect/{book.restarts}"
         connection = book.connection = Connection(self._new_client(), self._lost, book.lease)
         try:
-            async with permit(self, self._manager, book.name, operation, CONNECTING, _CONNECT_PRIORITY, self._limits):
+            async with permit(self, self._manager, self._board, book.name, operation, CONNECTING, _CONNECT_PRIORITY):
                 await connection.open()
         except Exception as error:
             seconds = flood_seconds(error)
@@ -230,7 +232,7 @@ class SessionActor(Actor):
             if until is not None:
                 raise FloodParked(book.name, kind, until)
             async with permit(
-                self, self._manager, book.name, operation.correlation_id, kind, operation.priority, self._limits
+                self, self._manager, self._board, book.name, operation.correlation_id, kind, operation.priority
             ):
                 return await self._run(operation, turn, work, what, reply)
         except ConnectionLost as error:
@@ -259,9 +261,9 @@ class SessionActor(Actor):
         clock = asyncio.get_running_loop().time
         began = clock()
         resists = partial(self._resists, operation, what, reply)
-        self._resisting = connection.client.alarms.after(operation.timeout + _RESISTS_SECONDS, resists)
         try:
-            with in_turn(turn), named(book.task_name), connection.within(operation.timeout):
+            with in_turn(turn), named(book.task_name), connection.within(operation.timeout, resists) as deadline:
+                self._deadline = turn.deadline = deadline
                 result = await work(connection.client)
             book.timeouts.note(operation.kind, clock() - began)
             return result
@@ -290,13 +292,12 @@ class SessionActor(Actor):
         if self._turn is not None:
             self._turn.active = False
             self._turn = None
-        if self._resisting is not None:
-            self._resisting.cancel()
-            self._resisting = None
+        if self._deadline is not None:
+            self._deadline.leave()
+            self._deadline = None
 
     def _resists(self, operation: AnyOperation, what: str, reply: Reply) -> None:
         """An operation that was cancelled at its timeout goes on: its session does without it."""
-        self._resisting = None
         self._log_overdue(operation, f"{what}, which resists,")
         reply.fail(OperationTimeout(self._book.name, operation.kind, operation.timeout))
         self.ref.kill(f"{what} resists its cancellation")
