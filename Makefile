@@ -20,7 +20,7 @@ demo: .venv/installed ## Run the demo; ARGS go to `telestage demo`
 test: .venv/installed-for-tests ## Run the tests; ARGS go to pytest
 	$(BIN)/python -m pytest $(ARGS)
 
-soak: .venv/installed-for-tests ## Run the actors under 100,000 schedules, and a fleet with random gaps; ARGS, as in "--schedules 5000 --seed 1 --only order"
+soak: .venv/installed-for-tests ## Run the actors under 100,000 schedules, their state machines for long, and a fleet with random gaps; ARGS, as in "--schedules 5000 --seed 1 --only order"
 	$(BIN)/python tests/soak $(ARGS)
 
 conformance: .venv/installed-for-tests ## Run Thespian's own suite on our base; ARGS go to pytest

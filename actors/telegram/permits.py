@@ -180,10 +180,13 @@ class PermitPool:
         granted: list[Grant] = []
         for operation in self.operations(session):
             granted.extend(self.release(operation, now))
-        return [grant for grant in granted if grant.request.operation_id in self._held]
+        return granted
 
     def operations(self, session: str) -> list[str]:
-        """The operations of a session that hold a permit or wait for one."""
+        """The operations of a session that wait for a permit or hold one; the waiting first.
+
+        So none of its own is granted what it gives back, one after the other.
+        """
         waiting = [operation for operation, entry in self._waiting.items() if entry.session == session]
         return waiting + [operation for operation, entry in self._held.items() if entry.session == session]
 

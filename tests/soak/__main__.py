@@ -1,8 +1,9 @@
 """`make soak`: the properties of the kernel under very many schedules, and the Hypothesis machines for much longer.
 
 It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
-told, and every state machine there; then a fleet with random gaps, in real time, from seeds that follow that one. It
-stops at the first failure, which says how to have it again.
+told, and every state machine there for 100,000 steps, whose seeds follow that one; then a fleet with random gaps, in
+real time, from the same seeds; and two processes that fight over sessions. It stops at the first failure, which says
+how to have it again.
 """
 
 import argparse
@@ -18,8 +19,8 @@ from time import perf_counter, process_time
 from types import ModuleType
 
 from fights import play_fights
-from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis import seed, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 
 from telestage.actors.testkit import ScheduleFailed, explore
 
@@ -76,12 +77,39 @@ def machines(module: ModuleType) -> list[type[RuleBasedStateMachine]]:
     ]
 
 
+def run_machine(machine: type[RuleBasedStateMachine], steps: int, first: int) -> tuple[int, int]:
+    """Runs a machine until it has taken so many steps, batch by batch, each from a seed of its own; no steps: none.
+
+    Returns:
+        The steps it took, and the batches, whose seeds are `first` and those that follow.
+    """
+    taken = batches = 0
+
+    def count(example: RuleBasedStateMachine) -> None:
+        nonlocal taken
+        taken += vars(example).setdefault("begun", 0)
+        vars(example)["begun"] = 1
+
+    # one invariant more: looked at before the first step, and after each
+    counted = type(machine.__name__, (machine,), {"counted": invariant()(count)})
+    options = settings(max_examples=100, stateful_step_count=80, deadline=None, database=None)
+    while taken < steps:
+        number = first + batches
+        batches += 1
+        try:
+            run_state_machine_as_test(seed(number)(counted), settings=options)  # type: ignore[no-untyped-call]
+        except BaseException:
+            print(f"{machine.__name__}: again: --only {machine.__name__} --steps 1 --seed {number}", file=sys.stderr)
+            raise
+    return taken, batches
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
     parser.add_argument("--schedules", type=int, default=100_000, help="in all (default: %(default)s)")
     drawn = random.SystemRandom().randrange(10**9)
     parser.add_argument("--seed", type=int, default=drawn, help="of the first schedule (default: drawn at random)")
-    parser.add_argument("--examples", type=int, default=2000, help="of each Hypothesis machine (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=100_000, help="of each Hypothesis machine (default: %(default)s)")
     parser.add_argument("--gaps", type=int, default=200, help="runs of a fleet with random gaps (default: %(default)s)")
     parser.add_argument("--fights", type=float, default=60, help="seconds of two processes' (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
@@ -116,12 +144,12 @@ def main() -> int:
         print(
             f"{ran} schedules in {spent:.1f} s ({worked:.1f} s of them at work), {ran / spent:.0f} a second", flush=True
         )
-    longer = settings(max_examples=asked.examples, stateful_step_count=80, deadline=None)
     for machine in kinds:
         began = perf_counter()
-        run_state_machine_as_test(machine, settings=longer)  # type: ignore[no-untyped-call]  # as it comes
+        taken, batches = run_machine(machine, asked.steps, asked.seed)
         spent = perf_counter() - began
-        print(f"{asked.examples:7} examples of 80 steps, {spent:.1f} s: {machine.__name__}", flush=True)
+        told = f"seeds {asked.seed} to {asked.seed + batches - 1}" if batches else "no seed"
+        print(f"{taken:7} steps, {told}, {spent:.1f} s: {machine.__name__}", flush=True)
     if gaps:
         play_gaps(gaps, asked.seed)
     return play_fights(fights, asked.seed, loaded) if fights else 0
