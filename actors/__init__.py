@@ -67,6 +67,19 @@ from telestage.actors.kernel import (
 
 if TYPE_CHECKING:
     from telestage.actors.fleet import Fleet
+    from telestage.actors.jobs import (
+        Job,
+        JobCancelled,
+        JobConflict,
+        JobError,
+        JobFailed,
+        JobKind,
+        Jobs,
+        JobState,
+        JobStatus,
+        JobUnknown,
+        OutputFormat,
+    )
     from telestage.actors.monitoring import (
         BreakerState,
         Event,
@@ -164,6 +177,16 @@ __all__ = [
     "Handling",
     "HealthState",
     "Instrument",
+    "Job",
+    "JobCancelled",
+    "JobConflict",
+    "JobError",
+    "JobFailed",
+    "JobKind",
+    "JobState",
+    "JobStatus",
+    "JobUnknown",
+    "Jobs",
     "Lease",
     "LeaseHeld",
     "LeaseLost",
@@ -181,6 +204,7 @@ __all__ = [
     "NameTaken",
     "OperationCancelled",
     "OperationTimeout",
+    "OutputFormat",
     "Overflow",
     "Owner",
     "Ownership",
@@ -244,6 +268,22 @@ _MODULES = (
             "lease_status",
         ),
         "store",
+    )
+    | dict.fromkeys(
+        (
+            "Job",
+            "JobCancelled",
+            "JobConflict",
+            "JobError",
+            "JobFailed",
+            "JobKind",
+            "JobState",
+            "JobStatus",
+            "JobUnknown",
+            "Jobs",
+            "OutputFormat",
+        ),
+        "jobs",
     )
     | dict.fromkeys(
         (

@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 
 from telethon.sessions.abstract import Session
 
+from telestage.actors.jobs import Jobs
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.adaptive import Timeouts
@@ -60,6 +61,8 @@ class Fleet:
             fleet opens it, and closes it if it opened it. Default: nothing outlives the process but the sessions.
         ownership: How sessions are leased in the store, so that no two processes use one (R-X6). Without a store only
             this fleet is watched over.
+        resume_jobs: Whether jobs that are in the store already are gone on with (docs/jobs.md). Without it only those
+            are done that are started, resumed or retried by this fleet.
 
     Raises:
         ValueError: `api_id` isn't a positive number, `api_hash` is empty, or `hog_limit` isn't more than 0.
@@ -77,6 +80,7 @@ class Fleet:
         hog_limit: float = 0.25,
         store: Store | str | os.PathLike[str] | None = None,
         ownership: Ownership | None = None,
+        resume_jobs: bool = True,
     ) -> None:
         if not isinstance(api_id, int) or isinstance(api_id, bool) or api_id < 1:
             raise ValueError(f"api_id must be the positive number from my.telegram.org, not {api_id!r}")
@@ -99,6 +103,7 @@ class Fleet:
         self._store_is_ours = False  # it was opened here
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
+        self._jobs = Jobs(self._store, self.__getitem__, self.names, resume=resume_jobs)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -127,6 +132,7 @@ class Fleet:
             for book in list(self._books.values()):
                 book.owning = self._owning
                 await self._launches.launch(self._manager, book)
+            await self._jobs.start(self._system.tasks)
             await all_settled(list(self._books.values()), timeout)
         except BaseException:
             await self.stop(timeout=_HURRY)
@@ -137,8 +143,10 @@ class Fleet:
         """Stops every session, each disconnected, within `timeout` seconds. Idempotent.
 
         What runs is cancelled when half of it has passed. What resists for 4 s is named in a WARNING and left behind;
-        with a `timeout` of less than about 6 s, it is so at its end.
+        with a `timeout` of less than about 6 s, it is so at its end. Jobs stay in the store; what is under way for
+        them has a quarter of the time.
         """
+        await self._jobs.stop(timeout / 4)
         self._manager = None
         self._launches.end()
         await self._system.shutdown(timeout)
@@ -340,6 +348,11 @@ class Fleet:
             patience=patience,
             progress=progress,
         )
+
+    @property
+    def jobs(self) -> Jobs:
+        """Bulk sends and scrapes that survive the process; they need a store."""
+        return self._jobs
 
     def names(self, pattern: str = "*") -> list[str]:
         """The names of the sessions that match, in the order in which they were added."""

@@ -175,6 +175,15 @@ class SessionHandle:
         """The members `iter_participants` yields, as a list."""
         return [user async for user in self.iter_participants(entity, limit, **options)]
 
+    async def page(
+        self, request: HistoryPage | MembersPage, *, priority: int | None = None, timeout: float | None = None
+    ) -> History | Members:
+        """One page of a history or of members, in one turn: as `iter_messages` and `iter_participants` read them."""
+        expecting: type[History | Members] = History if isinstance(request, HistoryPage) else Members
+        operation = self._operation(request, Kind.SCRAPING, priority, timeout)
+        page: History | Members = await self._run(operation, repeatable=True, expecting=expecting)
+        return page
+
     async def call(
         self,
         function: Callable[[TelegramClient], Awaitable[R]],

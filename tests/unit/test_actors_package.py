@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import telestage.actors as actors
+import telestage.actors.jobs as jobs
 import telestage.actors.kernel as kernel
 import telestage.actors.monitoring as monitoring
 import telestage.actors.store as store
@@ -12,7 +13,7 @@ import telestage.actors.testkit as testkit
 
 
 def test_everything_public_is_offered_at_the_top():
-    parts = (kernel, monitoring, store, telegram)
+    parts = (jobs, kernel, monitoring, store, telegram)
     assert set(actors.__all__) == {"Fleet"}.union(*(part.__all__ for part in parts))
     for package in (actors, *parts):
         assert len(package.__all__) == len(set(package.__all__))

@@ -1,0 +1,136 @@
+"""A bulk send as a job: each message by its own session, with the random_id that the store has for it.
+
+Deliveries are noted in the store in batches, and a batch that a crash takes with it is sent once more with the same
+random_ids, which Telegram takes for what it has: nothing arrives twice. Hazard: how long Telegram remembers a random_id
+isn't documented. A job that is resumed days after a crash may deliver once more what was under way then: one message
+for each session, and what of the last tenth of a second wasn't noted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from telestage.actors.jobs.attempts import is_answer, until_answered
+from telestage.actors.jobs.ledger import JobLedger, Outcome, StoredJob, Waiting
+from telestage.actors.jobs.values import BulkWork
+from telestage.actors.store import Lease, LeaseLost, StoreError
+from telestage.actors.telegram.errors import SessionDead
+from telestage.actors.telegram.handle import SessionHandle
+
+__all__ = ["Sending"]
+
+_PAGE = 100  # messages of a session in memory
+_FLUSH_SECONDS = 0.1
+_FLUSH_COUNT = 100
+
+
+class Sending:
+    """The work on one bulk send."""
+
+    def __init__(
+        self, job: StoredJob, work: BulkWork, lease: Lease, ledger: JobLedger, session: Callable[[str], SessionHandle]
+    ) -> None:
+        self._job = job.id
+        self._work = work
+        self._lease = lease
+        self._ledger = ledger
+        self._session = session
+        self._outcomes: list[Outcome] = []
+        self._full = asyncio.Event()
+        self._stopping = False
+        self._notes: dict[str, str] = {}
+
+    def stop(self) -> None:
+        """Begins no further message."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Sends what there is to send. What is known when it ends, however it ends, is in the store.
+
+        Raises:
+            LeaseLost: Somebody else has the job.
+            StoreError: The store can't be written.
+        """
+        names = await self._ledger.sessions(self._job)
+        try:
+            async with asyncio.TaskGroup() as group:
+                noting = group.create_task(self._note_often())
+                async with asyncio.TaskGroup() as sending:
+                    for name in names:
+                        sending.create_task(self._share(name))
+                noting.cancel()
+        finally:
+            await self._flush()
+        if not self._stopping:
+            await self._ledger.end(self._job, self._lease)
+
+    async def _share(self, session: str) -> None:
+        place = -1
+        while not self._stopping:
+            page = await self._ledger.waiting(self._job, session, after=place, count=_PAGE)
+            if not page:
+                return
+            for message in page:
+                if self._stopping:
+                    return
+                place = message.place
+                try:
+                    outcome = await self._send(session, message)
+                except SessionDead as dead:
+                    await self._flush()
+                    await self._ledger.fail_share(self._job, self._lease, session, str(dead))
+                    return
+                self._outcomes.append(outcome)
+                if len(self._outcomes) >= _FLUSH_COUNT:
+                    self._full.set()
+
+    async def _send(self, session: str, message: Waiting) -> Outcome:
+        work = self._work
+        options: dict[str, Any] = dict(work.options)
+
+        async def attempt() -> Any:
+            return await self._session(session).send_message(
+                message.peer,
+                work.text,
+                priority=work.priority,
+                timeout=work.timeout,
+                random_id=message.random_id,
+                **options,
+            )
+
+        async def waits(reason: str) -> None:
+            await self._note(session, reason)
+
+        try:
+            sent = await until_answered(attempt, waits, session)
+        except (SessionDead, LeaseLost, StoreError):
+            raise
+        except Exception as error:
+            if not is_answer(error):
+                raise
+            return Outcome(message.place, None, f"{type(error).__name__}: {error}")
+        return Outcome(message.place, None if sent is None else int(sent.id), None)
+
+    async def _note(self, session: str, reason: str) -> None:
+        """Says what is waited for: that of the last session that waits, if there are several."""
+        self._notes.pop(session, None)
+        if reason:
+            self._notes[session] = reason
+        await self._ledger.note(self._job, self._lease, next(reversed(self._notes.values()), ""))
+
+    async def _note_often(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await self._full.wait()
+            except TimeoutError:
+                pass
+            self._full.clear()
+            await self._flush()
+
+    async def _flush(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            await self._ledger.record(self._job, self._lease, outcomes)
