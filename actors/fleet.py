@@ -103,7 +103,7 @@ class Fleet:
         self._store_is_ours = False  # it was opened here
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
-        self._jobs = Jobs(self._store, self.__getitem__, self.names, resume=resume_jobs)
+        self._jobs = Jobs(self._store, self.__getitem__, self.names, self._uses, resume=resume_jobs)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -397,6 +397,11 @@ class Fleet:
         if self._manager is None:
             raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
         return self._manager
+
+    def _uses(self, name: str) -> bool:
+        """Whether a session is there for this fleet, and not in use by another one."""
+        book = self._books.get(name)
+        return book is not None and book.in_use is None
 
     async def _ref(self, name: str) -> Ref:
         self._running()

@@ -15,28 +15,37 @@ from typing import TypeVar
 from telethon.errors import RPCError, ServerError, TimedOutError
 
 from telestage.actors.kernel import MailboxFull, QueueWaitTimeout, TelestageError
-from telestage.actors.telegram.errors import FloodParked, OperationTimeout, PermitTimeout, ReplyLost, SessionUnknown
+from telestage.actors.telegram.errors import (
+    FloodParked,
+    OperationTimeout,
+    PermitTimeout,
+    ReplyLost,
+    SessionInUse,
+    SessionUnknown,
+)
 
-__all__ = ["is_answer", "until_answered"]
+__all__ = ["NOT_HERE", "is_answer", "until_answered"]
 
 R = TypeVar("R")
 
 _BUSY = (MailboxFull, QueueWaitTimeout, PermitTimeout, ReplyLost)
 _UNSURE = (OperationTimeout, OSError, ServerError, TimedOutError)  # OSError: Python's TimeoutError is one, too
 _BUSY_SECONDS = 1.0
+
+NOT_HERE = (SessionInUse, SessionUnknown)
+"""The session is another fleet's now, or was taken out of this one: what it was to do waits."""
+
 _ATTEMPTS = 6  # with waits of 1, 2, 4, 8 and 16 s between them: what lasts half a minute isn't about a moment
 
 
-async def until_answered(
-    attempt: Callable[[], Awaitable[R]], waits: Callable[[str], Awaitable[None]], session: str
-) -> R:
+async def until_answered(attempt: Callable[[], Awaitable[R]], waits: Callable[[str], Awaitable[None]]) -> R:
     """Makes attempts until one is answered, and returns that answer.
 
     Args:
         waits: Is told what is waited for, and that it is over (empty).
 
     Raises:
-        SessionDead: The session has ended.
+        SessionDead: The session has ended; one of `NOT_HERE`, too, if it has for this fleet only.
         RPCError: Telegram's answer.
         Exception: Whatever else an attempt raises that no wait would help with.
     """
@@ -49,10 +58,6 @@ async def until_answered(
             told = True
             await waits(str(parked))
             await asyncio.sleep(max(0.0, parked.until - time.time()))
-        except SessionUnknown:  # it may be added yet
-            told = True
-            await waits(f"the fleet has no session {session!r}")
-            await asyncio.sleep(_BUSY_SECONDS)
         except _BUSY:
             await asyncio.sleep(_BUSY_SECONDS)
         except _UNSURE:

@@ -150,12 +150,14 @@ class Jobs:
         store: Store | None,
         session: Callable[[str], SessionHandle],
         names: Callable[[str], list[str]],
+        has: Callable[[str], bool],
         *,
         resume: bool,
     ) -> None:
         self._store = store
         self._session = session
         self._names = names
+        self._has = has
         self._resume = resume
         self._ledger = JobLedger(store) if store is not None else None
         self._runner: JobRunner | None = None
@@ -341,7 +343,9 @@ class Jobs:
     async def start(self, tasks: TaskRegistry) -> None:
         """Begins to do jobs; the fleet does it."""
         if self._store is not None and self._ledger is not None:
-            self._runner = JobRunner(self._store, self._ledger, self._session, tasks, everything=self._resume)
+            self._runner = JobRunner(
+                self._store, self._ledger, self._session, self._has, tasks, everything=self._resume
+            )
             await self._runner.start()
 
     async def stop(self, grace: float) -> None:

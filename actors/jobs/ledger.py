@@ -322,7 +322,7 @@ class JobLedger:
         return await self._store.read(read)
 
     async def sessions(self, job: int) -> list[str]:
-        """The sessions that have messages to send yet, by the first of each."""
+        """The sessions of a bulk send that have messages to send yet, by the first of each."""
         return await self._store.read(
             lambda connection: [
                 row[0]
@@ -417,15 +417,20 @@ class JobLedger:
 
         await self._store.write(write)
 
-    async def note(self, job: int, lease: Lease, reason: str) -> None:
-        """Says what a job waits for; empty once it doesn't.
+    async def note(self, job: int, lease: Lease | None, reason: str) -> None:
+        """Says what a job waits for; empty once it doesn't. Without a lease, only of a job that nobody works on.
 
         Raises:
             LeaseLost: Somebody else has the job.
         """
 
         def write(connection: sqlite3.Connection) -> None:
-            lease.check(connection)
+            if lease is not None:
+                lease.check(connection)
+            else:
+                held = lease_status(connection).get(lease_key(job))
+                if held is not None and held.owner is not None:
+                    return
             connection.execute(
                 "UPDATE jobs SET reason = ?, changed = ? WHERE id = ? AND reason != ?",
                 (reason, time.time(), job, reason),

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from telestage.actors.jobs.attempts import is_answer
+from telestage.actors.jobs.attempts import NOT_HERE, is_answer
 from telestage.actors.jobs.errors import JobUnknown
 from telestage.actors.jobs.ledger import JobLedger, lease_key
 from telestage.actors.jobs.output import OutputLost
@@ -51,12 +51,14 @@ class JobRunner:
         store: Store,
         ledger: JobLedger,
         session: Callable[[str], SessionHandle],
+        has: Callable[[str], bool],
         tasks: TaskRegistry,
         *,
         everything: bool,
     ) -> None:
         self._ledger = ledger
         self._session = session
+        self._has = has
         self._tasks = tasks
         self._leases = Leases(store, Owner.here(), _LEASE_SECONDS)
         self._everything = everything
@@ -138,7 +140,12 @@ class JobRunner:
     async def _work_on(self, job: int) -> None:
         """Works on a job if its lease is to be had; whatever goes wrong, the others go on."""
         try:
+            if not await self._can(job):
+                await asyncio.sleep(_POLL)
+                return
             lease = await self._leases.take(lease_key(job), f"job {job}")
+        except JobUnknown:  # forgotten meanwhile
+            return
         except LeaseHeld:
             await asyncio.sleep(_POLL)  # it is somebody else's; they may die
             return
@@ -151,8 +158,10 @@ class JobRunner:
         lease.on_lapse = partial(_cancel, task)
         try:
             await self._do(job, lease)
-        except LeaseLost as lost:
+        except (LeaseLost, JobUnknown) as lost:
             _log.warning("job %d: %s", job, lost)
+        except NOT_HERE as gone:
+            _log.info("job %d waits: %s", job, gone)
         except StoreError as error:
             _log.warning("job %d stops and is begun again: %s", job, error)
             await asyncio.sleep(_POLL)
@@ -161,15 +170,22 @@ class JobRunner:
             with contextlib.suppress(StoreError):  # then it ends by itself
                 await asyncio.shield(self._leases.release([lease]))
 
+    async def _can(self, job: int) -> bool:
+        """Whether there is something in the job for a session that is this fleet's; if not, it is another one's."""
+        work = (await self._ledger.load(job)).work
+        needed = await self._ledger.sessions(job) if isinstance(work, BulkWork) else [work.session]
+        able = not needed or any(self._has(name) for name in needed)
+        if not able:
+            await self._ledger.note(job, None, f"needs a fleet with session {' or '.join(map(repr, needed[:3]))}")
+        return able
+
     async def _do(self, job: int, lease: Lease) -> None:
-        try:
-            stored = await self._ledger.load(job)
-        except JobUnknown:
-            return  # forgotten meanwhile
+        stored = await self._ledger.load(job)
+        await self._ledger.note(job, lease, "")
         asked = stored.work
         work: Sending | Scrape
         if isinstance(asked, BulkWork):
-            work = Sending(stored, asked, lease, self._ledger, self._session)
+            work = Sending(stored, asked, lease, self._ledger, self._session, self._has)
         else:
             scrape = HistoryScrape if isinstance(asked, HistoryWork) else MembersScrape
             work = scrape(stored, asked, lease, self._ledger, self._session, self._threads)
@@ -180,7 +196,7 @@ class JobRunner:
                 await work.run()
             except ExceptionGroup as group:  # of a bulk send's shares: the first one tells
                 raise _first(group) from group
-        except (LeaseLost, StoreError):
+        except (LeaseLost, StoreError, *NOT_HERE):
             raise
         except Exception as error:
             if not isinstance(error, OutputLost) and not is_answer(error):

@@ -98,7 +98,7 @@ class Scrape:
         async def attempt() -> Any:
             return await self._session(asked.session).page(request, priority=asked.priority, timeout=asked.timeout)
 
-        return await until_answered(attempt, self._waits, asked.session)
+        return await until_answered(attempt, self._waits)
 
     async def _waits(self, reason: str) -> None:
         await self._ledger.note(self._job, self._lease, reason)
@@ -157,10 +157,11 @@ class HistoryScrape(Scrape):
             search=work.search,
         )
         history: History = await self._ask(request)
-        if history.messages:
-            rows = [message_row(message) for message in history.messages]
-            await self._keep(output, rows, history.messages[-1].id)
-        return history.last or not history.messages
+        offset = self._standing.offset
+        new = [each for each in history.messages if not offset or (each.id > offset) == work.reverse]
+        if new:
+            await self._keep(output, [message_row(each) for each in new], new[-1].id)
+        return history.last or not new
 
 
 class MembersScrape(Scrape):

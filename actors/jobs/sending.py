@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from telestage.actors.jobs.attempts import is_answer, until_answered
+from telestage.actors.jobs.attempts import NOT_HERE, is_answer, until_answered
 from telestage.actors.jobs.ledger import JobLedger, Outcome, StoredJob, Waiting
 from telestage.actors.jobs.values import BulkWork
 from telestage.actors.store import Lease, LeaseLost, StoreError
@@ -30,13 +30,20 @@ class Sending:
     """The work on one bulk send."""
 
     def __init__(
-        self, job: StoredJob, work: BulkWork, lease: Lease, ledger: JobLedger, session: Callable[[str], SessionHandle]
+        self,
+        job: StoredJob,
+        work: BulkWork,
+        lease: Lease,
+        ledger: JobLedger,
+        session: Callable[[str], SessionHandle],
+        has: Callable[[str], bool],
     ) -> None:
         self._job = job.id
         self._work = work
         self._lease = lease
         self._ledger = ledger
         self._session = session
+        self._has = has
         self._outcomes: list[Outcome] = []
         self._full = asyncio.Event()
         self._stopping = False
@@ -47,13 +54,13 @@ class Sending:
         self._stopping = True
 
     async def run(self) -> None:
-        """Sends what there is to send. What is known when it ends, however it ends, is in the store.
+        """Sends what the fleet's sessions have to send. What is known when it ends, however it ends, is in the store.
 
         Raises:
             LeaseLost: Somebody else has the job.
             StoreError: The store can't be written.
         """
-        names = await self._ledger.sessions(self._job)
+        names = [name for name in await self._ledger.sessions(self._job) if self._has(name)]
         try:
             async with asyncio.TaskGroup() as group:
                 noting = group.create_task(self._note_often())
@@ -78,6 +85,8 @@ class Sending:
                 place = message.place
                 try:
                     outcome = await self._send(session, message)
+                except NOT_HERE:
+                    return
                 except SessionDead as dead:
                     await self._flush()
                     await self._ledger.fail_share(self._job, self._lease, session, str(dead))
@@ -104,8 +113,8 @@ class Sending:
             await self._note(session, reason)
 
         try:
-            sent = await until_answered(attempt, waits, session)
-        except (SessionDead, LeaseLost, StoreError):
+            sent = await until_answered(attempt, waits)
+        except (SessionDead, LeaseLost, StoreError, *NOT_HERE):
             raise
         except Exception as error:
             if not is_answer(error):

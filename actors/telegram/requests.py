@@ -78,12 +78,17 @@ async def _send(request: SendMessage, client: Any) -> object:
 
 @perform.register
 async def _history(request: HistoryPage, client: Any) -> History:
+    offset_id, max_id = request.offset_id, request.max_id
+    if (
+        offset_id and max_id and not request.reverse
+    ):  # Telethon begins at the higher of the two: at the first page again
+        offset_id, max_id = min(offset_id, max_id), 0
     messages = await client.get_messages(
         await resolve(client, request.peer),
         limit=request.limit,
-        offset_id=request.offset_id,
+        offset_id=offset_id,
         min_id=request.min_id,
-        max_id=request.max_id,
+        max_id=max_id,
         reverse=request.reverse,
         search=request.search,
     )
