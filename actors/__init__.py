@@ -114,6 +114,8 @@ if TYPE_CHECKING:
     from telestage.actors.telegram import (
         BulkReport,
         Delivery,
+        Durable,
+        EventInHand,
         FloodParked,
         Limits,
         LoginFailed,
@@ -130,6 +132,8 @@ if TYPE_CHECKING:
         SessionHandle,
         SessionInUse,
         SessionUnknown,
+        event_in_hand,
+        event_key,
         sign_in,
     )
 
@@ -162,7 +166,9 @@ __all__ = [
     "DeadLetters",
     "Delivery",
     "Directive",
+    "Durable",
     "Event",
+    "EventInHand",
     "EventMonitor",
     "EventMonitorConfig",
     "EventMonitorStatistics",
@@ -244,6 +250,8 @@ __all__ = [
     "Unhandled",
     "UnknownEventType",
     "WrongReply",
+    "event_in_hand",
+    "event_key",
     "handles",
     "lease_status",
     "sign_in",

@@ -21,10 +21,11 @@ from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Sup
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.board import PermitBoard
-from telestage.actors.telegram.book import EventHandler, SessionBook
+from telestage.actors.telegram.book import Durable, EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
+from telestage.actors.telegram.keeping import Keeper, SessionKeeping
 from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.manager import ManagerActor
@@ -104,6 +105,7 @@ class Fleet:
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
         self._jobs = Jobs(self._store, self.__getitem__, self.names, self._uses, resume=resume_jobs)
+        self._keeper: Keeper | None = None
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -129,8 +131,10 @@ class Fleet:
             self._system.tasks.add_source(self._client_tasks)
             if self._owning is not None:
                 self._system.tasks.spawn(self._owning.leases.keep(), type="leases", owner="fleet")
+            self._keeper = await self._new_keeper()
             for book in list(self._books.values()):
                 book.owning = self._owning
+                self._keep(book)
                 await self._launches.launch(self._manager, book)
             await self._jobs.start(self._system.tasks)
             await all_settled(list(self._books.values()), timeout)
@@ -152,6 +156,9 @@ class Fleet:
         await self._system.shutdown(timeout)
         self._board.reclaim()
         await disconnect_all(list(self._books.values()))
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            await keeper.close()
         await self._close_store()
 
     async def __aenter__(self) -> Self:
@@ -183,6 +190,7 @@ class Fleet:
         self._monitors.begin(book)
         self._books[name] = book
         book.owning = self._owning
+        self._keep(book)
         if self._manager is not None:
             self._system.tasks.spawn(self._launches.launch(self._manager, book), type="launch", owner=name)
         return self[name]
@@ -256,6 +264,8 @@ class Fleet:
         sessions: str = "*",
         name: str | None = None,
         supervision: Supervision | None = None,
+        once: bool = False,
+        durable: Durable = "soon",
     ) -> Callable[[H], H]:
         """Marks a function as the handler of Telethon events, in every session whose name matches.
 
@@ -267,17 +277,27 @@ class Fleet:
             sessions: Names, with `*` and `?` as wildcards.
             name: Of the monitor; one registered again by that name is replaced. Default: the function's.
             supervision: How its failures are answered. Default: restarted up to 5 times in 60 s, then stopped.
+            once: Whether what happens in a channel comes once from all of these sessions that watch it, not once from
+                each: from whichever is first, and from another if that one is cut off. One whose handler failed has
+                been had.
+            durable: When it is in the fleet's store that the handler is done with an event. `soon`: with all else that
+                was done within 20 ms, and after a kill of the process that much comes a second time. `each`: before the
+                next event begins, so that one may come a second time, at the price of a write for each. `before`:
+                before the handler begins, so that none comes a second time, and one may be lost.
 
         Raises:
             TypeError: `event` isn't one that can be monitored, or the handler can't be called.
-            ValueError: Another handler has the name that this one has by default.
+            ValueError: Another handler has the name that this one has by default; or `durable` isn't one of its words,
+                or asks for a store, and the fleet has none.
             RuntimeError: The fleet runs.
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs: register handlers before, or with `await fleet.monitor(...)`")
 
+        self._check_durable(durable)
+
         def register(handler: H) -> H:
-            self._monitors.note(self._monitors.spec(event, handler, name, supervision), sessions)
+            self._monitors.note(self._monitors.spec(event, handler, name, supervision, once, durable), sessions)
             return handler
 
         return register
@@ -290,6 +310,8 @@ class Fleet:
         sessions: str = "*",
         name: str | None = None,
         supervision: Supervision | None = None,
+        once: bool = False,
+        durable: Durable = "soon",
     ) -> None:
         """Registers a handler while the fleet runs, in every session whose name matches; arguments as for `on`.
 
@@ -299,8 +321,11 @@ class Fleet:
             TypeError: `event` isn't one, or the handler can't be called.
             ExceptionGroup: Some sessions couldn't; the others watch.
         """
-        spec = self._monitors.spec(event, handler, name, supervision)
+        self._check_durable(durable)
+        spec = self._monitors.spec(event, handler, name, supervision, once, durable)
         self._running()
+        if spec.once is not None and self._keeper is not None:
+            await self._keeper.resume(spec.once)
         await self._monitors.register(spec, sessions)
 
     async def remove_monitor(self, name: str, *, sessions: str = "*") -> int:
@@ -420,6 +445,22 @@ class Fleet:
         if self._store is not None:
             self._owning = Owning(self._store, self._ownership)
             await self._owning.leases.open()
+
+    async def _new_keeper(self) -> Keeper | None:
+        if self._store is None:
+            return None
+        tasks = self._system.tasks
+        keeper = Keeper(self._store, lambda work: tasks.spawn(work, type="storing", owner="fleet"))
+        await keeper.open(self._monitors.shared())
+        return keeper
+
+    def _keep(self, book: SessionBook) -> None:
+        """Has where its updates stand be stored while the fleet runs."""
+        book.keeping = None if self._keeper is None else SessionKeeping(self._keeper, book.name)
+
+    def _check_durable(self, durable: object) -> None:
+        if durable != "soon" and self._store is None:
+            raise ValueError(f"durable={durable!r} is about the fleet's store, and it has none: Fleet(..., store=...)")
 
     async def _close_store(self) -> None:
         owning, self._owning = self._owning, None

@@ -1,5 +1,6 @@
 """Session, manager and monitor actors over the real Telethon client."""
 
+from telestage.actors.telegram.book import Durable
 from telestage.actors.telegram.bulk import BulkReport, Delivery
 from telestage.actors.telegram.errors import (
     FloodParked,
@@ -15,6 +16,7 @@ from telestage.actors.telegram.errors import (
     SessionUnknown,
 )
 from telestage.actors.telegram.handle import SessionHandle
+from telestage.actors.telegram.inhand import EventInHand, event_in_hand, event_key
 from telestage.actors.telegram.limits import Limits, Pace
 from telestage.actors.telegram.login import LoginFailed, sign_in
 from telestage.actors.telegram.owning import Ownership
@@ -22,6 +24,8 @@ from telestage.actors.telegram.owning import Ownership
 __all__ = [
     "BulkReport",
     "Delivery",
+    "Durable",
+    "EventInHand",
     "FloodParked",
     "Limits",
     "LoginFailed",
@@ -38,5 +42,7 @@ __all__ = [
     "SessionHandle",
     "SessionInUse",
     "SessionUnknown",
+    "event_in_hand",
+    "event_key",
     "sign_in",
 ]

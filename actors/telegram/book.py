@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from telethon.events.common import EventBuilder
@@ -26,10 +26,22 @@ from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.checkpoint import Checkpoint, Mark, Step
 from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.errors import SessionDead, SessionInUse
-from telestage.actors.telegram.owning import Owning
+from telestage.actors.telegram.keeping import SessionKeeping
+from telestage.actors.telegram.once import Once
+from telestage.actors.telegram.owning import Owning, fingerprint
 from telestage.messages import EventPriority, MonitorStatus, SessionState, SessionStatus
 
-__all__ = ["ARRIVED", "Arrived", "EventHandler", "Kept", "MonitorBook", "MonitorSpec", "Running", "SessionBook"]
+__all__ = [
+    "ARRIVED",
+    "Arrived",
+    "Durable",
+    "EventHandler",
+    "Kept",
+    "MonitorBook",
+    "MonitorSpec",
+    "Running",
+    "SessionBook",
+]
 
 _SETTLED = frozenset({SessionState.READY, SessionState.STOPPED, SessionState.DEAD})
 
@@ -37,10 +49,16 @@ ARRIVED = "arrived"
 """The type of what a monitor's queue holds; its handler is the only one."""
 
 
+Durable = Literal["soon", "each", "before"]
+"""When it is in the store that a monitor is done with an event: some time after it, before the next one begins, or
+before this one does."""
+
+
 class MonitorSpec(msgspec.Struct, frozen=True):
     """What a monitor watches for and what it does.
 
-    `supervision` says how its failures are answered, `config` how many events may wait and the like.
+    `supervision` says how its failures are answered, `config` how many events may wait and the like; `once` is there if
+    the monitors of that name, of all sessions, get each event once together.
     """
 
     name: str
@@ -48,6 +66,8 @@ class MonitorSpec(msgspec.Struct, frozen=True):
     handler: EventHandler
     supervision: Supervision
     config: EventMonitorConfig
+    once: Once | None = None
+    durable: Durable = "soon"
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -89,8 +109,9 @@ class MonitorBook:
         self.spec = spec
         self.session = session
         self.events = EventBook(f"{session}/{spec.name}", spec.config, raises=True)
+        self.keeping: SessionKeeping | None = None  # of its session, in a fleet that has a store
         self.ref: Ref | None = None
-        self.passed_over = 0  # events its filter's `func` said no to
+        self.passed_over = 0  # events its filter's `func` said no to, or that another session had
         self.unfit = 0  # times it could not begin
         self.lost = 0  # events that came after it had stopped, or waited for one that it replaced
         self.restarts = 0
@@ -140,10 +161,35 @@ class MonitorBook:
         self._forget()
         return kept
 
-    def begin(self) -> None:
+    def begin(self, keeping: SessionKeeping | None) -> None:
         """Starts anew: what it was not done with comes again."""
         self.ref = None
+        self.keeping = keeping
         self._forget()
+
+    def resume(self, done: dict[tuple[int, bool], int]) -> None:
+        """Knows what an earlier process was done with."""
+        for key, number in done.items():
+            self._done[key] = max(number, self._done.get(key, 0))
+
+    def let_go(self) -> None:
+        """What it shares with other sessions, and is not done with, is another's turn."""
+        if self.spec.once is not None:
+            self.spec.once.let_go(self)
+
+    def done_before(self, arrived: Arrived) -> None:
+        """It counts as done with an event that it begins with: better not at all than twice."""
+        if arrived.mark is not None:
+            self._note(arrived.mark)
+
+    async def kept_up(self) -> None:
+        """What it was done with by now is in the store.
+
+        Raises:
+            StoreError: It could not be written, and will be tried again.
+        """
+        if self.keeping is not None:
+            await self.keeping.keeper.settle()
 
     def has_done(self, mark: Mark) -> bool:
         """Whether it is done with this update already."""
@@ -154,12 +200,20 @@ class MonitorBook:
         self.kept.clear()
         self._given.clear()
         self._hand = None
+        self.let_go()
 
     def _end(self, arrived: Arrived) -> None:
         if arrived.mark is not None:
-            entry, new, number = arrived.mark
-            self._done[entry, new] = number
+            self._note(arrived.mark)
+            if self.spec.once is not None:
+                self.spec.once.done(arrived.mark, self)
         arrived.step.release()
+
+    def _note(self, mark: Mark) -> None:
+        entry, new, number = mark
+        self._done[entry, new] = number
+        if self.keeping is not None:
+            self.keeping.ended(self.spec.name, mark)
 
     def status(self) -> MonitorStatus:
         """A picture of the monitor."""
@@ -194,6 +248,7 @@ class SessionBook:
         self.timeouts = timeouts  # of the whole fleet
         self.session = session
         self.checkpoint = Checkpoint()
+        self.keeping: SessionKeeping | None = None  # of a fleet that has a store
         self.options = options  # for Telethon's constructor
         self.monitors: dict[str, MonitorBook] = {}
         self.floods: dict[str, float] = {}  # kind -> until, Unix seconds
@@ -231,7 +286,21 @@ class SessionBook:
         self.paused = False
         self.checkpoint = self.checkpoint.successor()
         for monitor in self.monitors.values():
-            monitor.begin()
+            monitor.begin(self.keeping)
+
+    async def resume(self) -> None:
+        """Has updates go on where the store says, if there is one, before the client is there.
+
+        That is at each start, and when the lease was another's meanwhile.
+
+        Raises:
+            StoreError: It can't be read.
+        """
+        if self.keeping is None or (self.checkpoint.resumed and self.keeping.owned_by(self.lease)):
+            return
+        marks = await self.keeping.begin(self.checkpoint, fingerprint(self.session), self.lease)
+        for name, monitor in self.monitors.items():
+            monitor.resume(marks.get(name, {}))
 
     def end_monitors(self) -> None:
         """Stops the monitors, together with the session rather than after it: what waits for them is to come again."""

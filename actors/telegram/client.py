@@ -147,8 +147,10 @@ class SessionClient(TelegramClient):
         for entry, state in await _value(session.get_update_states()):
             if entry != ACCOUNT and state.qts:
                 box.last_ids.setdefault(entry, state.qts)  # see `_save_states_and_entities`
-        if self._checkpoint.received is not None:
-            self._mb_entity_cache.hash_map.update(self._checkpoint.received.hashes)
+        for left in (self._checkpoint.stored, self._checkpoint.received):
+            if left is not None:
+                self._mb_entity_cache.hash_map.update(left.hashes)
+        self._checkpoint.hash_of = self._hash_of
         await super().connect()
 
     def leave(self) -> None:
@@ -159,6 +161,10 @@ class SessionClient(TelegramClient):
         received = self._message_box.received(self._mb_entity_cache.hash_map)
         if received is not None:
             self._checkpoint.received = received
+            self._checkpoint.hash_of = received.hashes.get
+
+    def _hash_of(self, channel: int) -> tuple[int, int] | None:
+        return cast("tuple[int, int] | None", cast(Any, self._mb_entity_cache).hash_map.get(channel))
 
     async def learn_channels(self, most: int) -> None:
         """Knows where the channels stand that are among the `most` chats of the account that were active last."""

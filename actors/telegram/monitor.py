@@ -16,6 +16,7 @@ from telethon.events import StopPropagation
 from telestage.actors.monitoring import RetryableError
 from telestage.actors.monitoring.actor import MonitorActor as EventActor
 from telestage.actors.telegram.book import ARRIVED, Arrived, MonitorBook
+from telestage.actors.telegram.inhand import EventInHand, event_key, with_in_hand
 from telestage.actors.telegram.scope import named
 
 __all__ = ["MonitorActor"]
@@ -37,18 +38,35 @@ class MonitorActor(EventActor):
         self._monitor.restarts += 1
         self._monitor.finish()
 
+    async def stopped(self) -> None:
+        """Gives up what waits; what it shares with other sessions is theirs."""
+        await super().stopped()
+        self._monitor.let_go()
+
 
 async def _give(book: MonitorBook, message: Arrived) -> None:
-    """Gives the event to the handler, if the filter's `func` agrees."""
+    """Gives the event to the handler, if the filter's `func` agrees and no other session has had it."""
+    spec = book.spec
     book.reach(message)
+    if spec.once is not None and not await spec.once.take(message.mark, book):
+        book.passed_over += 1
+        book.finish(message)
+        return
+    if spec.durable == "before":
+        book.done_before(message)
+        await book.kept_up()
     try:
         await _handle(book, message)
     except RetryableError:
         raise  # it is to be given again
     except Exception:
         book.finish(message)  # here, as a monitor that is about to stop isn't restarted
+        if spec.durable == "each":
+            await book.kept_up()
         raise
     book.finish(message)
+    if spec.durable == "each":
+        await book.kept_up()
 
 
 async def _handle(book: MonitorBook, message: Arrived) -> None:
@@ -61,7 +79,18 @@ async def _handle(book: MonitorBook, message: Arrived) -> None:
         return
     name = f"telestage monitoring {book.session}/{book.spec.name}"
     with named(name), contextlib.suppress(StopPropagation):  # each monitor is alone: there is nothing to stop
-        await _value(book.spec.handler(event))
+        if book.keeping is None:
+            await _value(book.spec.handler(event))
+            return
+        with with_in_hand(_in_hand(book, message)):
+            await _value(book.spec.handler(event))
+
+
+def _in_hand(book: MonitorBook, message: Arrived) -> EventInHand:
+    mark = message.mark
+    received = 0 if mark is None else message.step.checkpoint.high.get(mark[0], 0)
+    shared = book.spec.once is not None
+    return EventInHand(book.session, book.spec.name, event_key(message.event), mark, received, shared)
 
 
 async def _value(result: object) -> object:

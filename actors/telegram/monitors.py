@@ -142,6 +142,7 @@ class SessionMonitors:
         book = self._book
         old = book.monitors.get(spec.name)
         new = book.monitors[spec.name] = MonitorBook(spec, book.name)
+        new.keeping = book.keeping
         self._attach(route, new)  # from here on events go to the new one
         if old is not None:
             before = old.events.discarded
@@ -155,6 +156,8 @@ class SessionMonitors:
         if known is None:
             return False
         await self._end(known)
+        if self._book.keeping is not None:
+            self._book.keeping.forget(name)
         return True
 
     def close(self) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 from telestage.actors.kernel import Directive, Supervision
 from telestage.actors.monitoring import EventMonitorConfig
-from telestage.actors.telegram.book import EventHandler, MonitorSpec
+from telestage.actors.telegram.book import Durable, EventHandler, MonitorSpec
+from telestage.actors.telegram.once import Once
 from telestage.actors.telegram.router import checked_builder
 
 __all__ = ["Registrations"]
@@ -37,14 +39,23 @@ class Registrations:
         self._entries: dict[str, tuple[MonitorSpec, str]] = {}
 
     def spec(
-        self, event: object, handler: EventHandler, name: str | None, supervision: Supervision | None
+        self,
+        event: object,
+        handler: EventHandler,
+        name: str | None,
+        supervision: Supervision | None,
+        once: bool = False,
+        durable: Durable = "soon",
     ) -> MonitorSpec:
-        """What a monitor for this handler is.
+        """What a monitor for this handler is. One that replaces another, both `once`, knows what that one had.
 
         Raises:
             TypeError: `event` isn't one that can be monitored, or the handler can't be called.
-            ValueError: The name is empty, or another handler has the name that this one has by default.
+            ValueError: The name is empty, another handler has the name that this one has by default, or `durable` isn't
+                one of its words.
         """
+        if durable not in get_args(Durable):
+            raise ValueError(f"durable is one of {', '.join(map(repr, get_args(Durable)))}, not {durable!r}")
         builder = checked_builder(event)
         if not callable(handler):
             raise TypeError(f"a handler is a function that takes one event, not {handler!r}")
@@ -58,7 +69,16 @@ class Registrations:
                 f"another handler is registered as {wanted!r} already: give this one a name=, or that very name "
                 "to replace it"
             )
-        return MonitorSpec(wanted, builder, handler, supervision or _SUPERVISION, self._config)
+        shared = None
+        if once:
+            shared = Once(wanted) if known is None or known[0].once is None else known[0].once
+        return MonitorSpec(wanted, builder, handler, supervision or _SUPERVISION, self._config, shared, durable)
+
+    def shared(self) -> Iterator[Once]:
+        """What the monitors have had that get each event once from all their sessions."""
+        for spec, _ in self._entries.values():
+            if spec.once is not None:
+                yield spec.once
 
     def add(self, spec: MonitorSpec, sessions: str) -> None:
         """Notes a monitor, in place of one of that name."""

@@ -141,6 +141,7 @@ class Router:
 
 def _event(route: Route, update: Any) -> Any:
     client, builder = route.client, route.builder
+    update._account = client._self_id  # for its key
     event: Any = builder.build(update, None, client._self_id)
     if not event:
         return None

@@ -22,6 +22,7 @@ from telethon import TelegramClient
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
+from telestage.actors.store import StoreError
 from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Running, SessionBook
@@ -57,6 +58,7 @@ __all__ = ["Credentials", "SessionActor"]
 _log = logging.getLogger("telestage.session")
 
 _CONNECT_PRIORITY = 1000  # before any operation: without a connection there are none
+_KEEP_UP_SECONDS = 2.0
 
 Work = Callable[[TelegramClient], Awaitable[object]]
 
@@ -124,6 +126,7 @@ class SessionActor(Actor):
                 raise  # it is tried again
             self._die(error.reason, error)
             return
+        await book.resume()
         operation = f"{book.name}/connect/{book.restarts}"
         connection = book.connection = Connection(self._new_client(), self._lost, book.lease)
         try:
@@ -162,6 +165,7 @@ class SessionActor(Actor):
     async def stopped(self) -> None:
         """Disconnects."""
         await self._close()
+        await self._keep_up()
         lease, self._book.lease = self._book.lease, None
         if lease is not None and self._book.owning is not None:
             await self._book.owning.give_back(lease)
@@ -334,6 +338,15 @@ class SessionActor(Actor):
         reason = f"in use by {owner}"
         if (self._book.state, self._book.reason) != (SessionState.STANDBY, reason):
             self._enter(SessionState.STANDBY, reason)
+
+    async def _keep_up(self) -> None:
+        """Has the store know where updates stand before anybody else may go on from there."""
+        keeping = self._book.keeping
+        if keeping is not None:
+            try:
+                await asyncio.wait_for(keeping.keeper.settle(), _KEEP_UP_SECONDS)
+            except (StoreError, TimeoutError) as error:
+                _log.warning("%s: where its updates stand is not stored yet: %r", self._book.name, error)
 
     async def _sit_out(self) -> None:
         """Waits for the end of the flood wait that the last attempt to begin has met: nothing is asked before."""

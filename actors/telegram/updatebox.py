@@ -21,13 +21,25 @@ from telethon._updates.session import ChannelState, SessionState
 from telethon.tl import types
 from telethon.tl.tlobject import TLObject
 
-from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Channel, Checkpoint, Mark, Position, Received
+from telestage.actors.telegram.checkpoint import (
+    ACCOUNT,
+    Account,
+    Channel,
+    Checkpoint,
+    Mark,
+    Position,
+    Received,
+    Recent,
+)
 from telestage.actors.telegram.updatequeue import WAKE
 
 __all__ = ["Behind", "Learned", "UpdateBox", "in_order", "mark_of"]
 
 _NEW = (types.UpdateNewMessage, types.UpdateNewChannelMessage)
 _SHORT = (types.UpdateShortMessage, types.UpdateShortChatMessage)
+_EDITED = (types.UpdateEditMessage, types.UpdateEditChannelMessage)
+_DELETED = (types.UpdateDeleteMessages, types.UpdateDeleteChannelMessages)
+_NOTHING = Recent()
 _CONTAINERS = (types.Updates, types.UpdatesCombined)
 _PtsInfo: Any = PtsInfo
 _box: Any = messagebox
@@ -89,6 +101,7 @@ class UpdateBox(MessageBox):
         self.map: dict[Any, Any]
         self.getting_diff_for: set[Any]
         self.last_ids: dict[int, int] = {}
+        self.recent: dict[int, Recent] = {}
         self._checkpoint = checkpoint
         self._put = put
         self._touched: set[int] = set()
@@ -96,14 +109,31 @@ class UpdateBox(MessageBox):
     # -- where it stands -----------------------------------------------------------------------------
 
     def load(self, session_state: Any, channel_states: Any) -> None:
-        """Begins where the client before was left in this process, else with what is stored."""
-        received = self._checkpoint.received
+        """Begins where the client before was left in this process, else with what is stored: whichever is further.
+
+        Neither the session nor the fleet's store says more than what every monitor was done with.
+        """
+        received, stored = self._checkpoint.received, self._checkpoint.stored
         if received is not None:
             account = received.account
             date = int(account.date.timestamp())
             session_state = SessionState(0, 0, False, account.pts, account.qts, date, account.seq, None)
             channel_states = [ChannelState(id, channel.pts) for id, channel in received.channels.items()]
             self.last_ids = dict(received.last_ids)
+            self.recent = dict(received.recent)
+        elif stored is not None:
+            account = stored.account
+            if account.pts >= session_state.pts:
+                date = int(account.date.timestamp())
+                session_state = SessionState(0, 0, False, account.pts, account.qts, date, account.seq, None)
+            stands = {state.channel_id: state.pts for state in channel_states}
+            for id, channel in stored.channels.items():
+                stands[id] = max(channel.pts, stands.get(id, 0))
+            channel_states = [ChannelState(id, pts) for id, pts in stands.items()]
+            for id, last in stored.last_ids.items():
+                self.last_ids[id] = max(last, self.last_ids.get(id, 0))
+                if self.last_ids[id] == last:
+                    self.recent[id] = stored.recent.get(id, _NOTHING)
         super().load(session_state, channel_states)  # type: ignore[no-untyped-call]  # Telethon's
         self._checkpoint.base(self._position(id for id in self.map if isinstance(id, int)))
 
@@ -118,7 +148,7 @@ class UpdateBox(MessageBox):
         if position.account is None:
             return None
         known = {id: hashes[id] for id in position.channels if id in hashes}
-        return Received(position.account, position.channels, dict(self.last_ids), known)
+        return Received(position.account, position.channels, dict(self.last_ids), known, dict(self.recent))
 
     def _position(self, ids: Iterable[int]) -> Position:
         known = self.map
@@ -126,8 +156,12 @@ class UpdateBox(MessageBox):
         if ENTRY_ACCOUNT in known:
             qts = known[ENTRY_SECRET].pts if ENTRY_SECRET in known else 0
             date: Any = self.date
-            account = Account(known[ENTRY_ACCOUNT].pts, qts, date, self.seq)
-        return Position(account, {id: Channel(known[id].pts, self.last_ids.get(id, 0)) for id in ids if id in known})
+            last, recent = self.last_ids.get(ACCOUNT, 0), self.recent.get(ACCOUNT, _NOTHING)
+            account = Account(known[ENTRY_ACCOUNT].pts, qts, date, self.seq, last, recent)
+        return Position(account, {id: self._channel(id, known[id].pts) for id in ids if id in known})
+
+    def _channel(self, id: int, pts: int) -> Channel:
+        return Channel(pts, self.last_ids.get(id, 0), self.recent.get(id, _NOTHING))
 
     # -- what is pushed ------------------------------------------------------------------------------
 
@@ -159,7 +193,7 @@ class UpdateBox(MessageBox):
         if applied is not None:
             mark = mark_of(applied)
             if mark is not None:
-                self._note(mark)
+                self._note(mark, applied)
         return applied
 
     # -- what is fetched -----------------------------------------------------------------------------
@@ -241,16 +275,26 @@ class UpdateBox(MessageBox):
                 continue
             mark = mark_of(update)
             if mark is not None:
-                self._note(mark)
+                self._note(mark, update)
             result.append(update)
         return result
 
-    def _note(self, mark: Mark) -> None:
+    def _note(self, mark: Mark, update: Any) -> None:
         entry, new, number = mark
         if entry != ACCOUNT:
             self._touched.add(entry)
-        if new and number > self.last_ids.get(entry, 0):
-            self.last_ids[entry] = number
+        last = self.last_ids.get(entry, 0)
+        if new or isinstance(update, _EDITED):
+            message = getattr(update, "message", update)
+            if isinstance(message, str):  # of a short update, which is one itself
+                message = update
+            date = getattr(message, "edit_date", None) or getattr(message, "date", None)
+            heard = 0 if date is None else int(date.timestamp())
+            id = number if new else message.id
+            self.recent[entry] = self.recent.get(entry, _NOTHING).written(id, last, heard)
+            self.last_ids[entry] = max(last, id)
+        elif isinstance(update, _DELETED):
+            self.recent[entry] = self.recent.get(entry, _NOTHING).deleted(update.messages, last)
 
 
 def _message_id(update: Any) -> int:

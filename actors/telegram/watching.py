@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from telestage.actors.kernel import Supervision
-from telestage.actors.telegram.book import EventHandler, MonitorBook, MonitorSpec, SessionBook
+from telestage.actors.telegram.book import Durable, EventHandler, MonitorBook, MonitorSpec, SessionBook
 from telestage.actors.telegram.handle import SessionHandle
+from telestage.actors.telegram.once import Once
 from telestage.actors.telegram.registrations import Registrations
 from telestage.messages import SessionState
 
@@ -41,10 +42,20 @@ class FleetMonitors:
         self._registrations = Registrations(capacity)
 
     def spec(
-        self, event: object, handler: EventHandler, name: str | None, supervision: Supervision | None
+        self,
+        event: object,
+        handler: EventHandler,
+        name: str | None,
+        supervision: Supervision | None,
+        once: bool = False,
+        durable: Durable = "soon",
     ) -> MonitorSpec:
         """What a monitor for this handler is; raises as `Registrations.spec` does."""
-        return self._registrations.spec(event, handler, name, supervision)
+        return self._registrations.spec(event, handler, name, supervision, once, durable)
+
+    def shared(self) -> Iterator[Once]:
+        """What the monitors have had that get each event once from all their sessions."""
+        return self._registrations.shared()
 
     def begin(self, book: SessionBook) -> None:
         """Gives a session that is added the monitors that its name matches."""
