@@ -126,8 +126,7 @@ class Handler:
         self.quick = (
             self._short >= _TO_BE_TRUSTED
             and self.alone
-            and not self.breaker.row
-            and self.disabled is None
+            and not self.breaker.row  # nor is it disabled, then
             and self.policy.timeout is None
         )
 

@@ -134,7 +134,6 @@ class EventQueue:
         finally:
             if entry in self.waiters:
                 self.waiters.remove(entry)
-                self.settle()
 
     def admit(self) -> None:
         """Takes in the events of those who wait, as far as there is room, and sets the quick path's limit."""

@@ -506,6 +506,39 @@ async def test_a_disabled_handler_stays_so_when_it_is_left_alone():
         assert (handler_of(monitor).calls, monitor.get_stats().unhandled) == (21, 1)
 
 
+async def test_an_open_breaker_keeps_events_from_a_handler_once_known_to_be_quick():
+    """R-E5: also when another one of its type has come and gone."""
+    fails = [False] * 30 + [True] * 3 + [False] * 9
+
+    def handler(event):
+        if fails.pop(0):
+            raise LookupError
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", handler)
+        await give(monitor, *["a"] * 33)
+        monitor.register_handler("a", print)
+        monitor.unregister_handler("a", print)
+        await give(monitor, *["a"] * 5)
+        assert (handler_of(monitor).calls, handler_of(monitor).skipped, monitor.get_stats().failed) == (33, 5, 8)
+
+
+async def test_a_handler_known_to_be_quick_has_its_timeout_all_the_same():
+    """R-E4, R-D3."""
+
+    async def handler(event):
+        if event.type == "a" and handler.hangs:
+            await asyncio.Event().wait()
+
+    handler.hangs = False
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", handler, policy=HandlerPolicy(timeout=0.05))
+        await give(monitor, *["a"] * 50)
+        handler.hangs = True
+        await give(monitor, "a")
+        assert "TimeoutError" in handler_of(monitor).last_failure
+
+
 async def test_a_call_past_its_timeout_is_cancelled_and_has_failed():
     """R-E4, R-D3."""
     cancelled = []

@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -12,6 +13,7 @@ from telestage.actors import (
     Event,
     EventMonitor,
     EventMonitorConfig,
+    EventPriority,
     HandlerPolicy,
     HealthState,
     MonitorStopped,
@@ -373,6 +375,56 @@ async def test_many_events_do_not_keep_the_loop():
         between = turns
     counting.cancel()
     assert between > 10
+
+
+@pytest.mark.parametrize(
+    ("slow", "turns"),
+    [("s" * 30, 25), ("q" * 200 + "s" * 150, 70), ("q" * 200 + "sq" * 100, 60)],
+    ids=["a new one", "one that has become slow", "one that is slow at times"],
+)
+async def test_slow_calls_do_not_keep_the_loop_one_after_the_other(slow, turns):
+    """What a handler has been like decides how many calls are made in a row: of a slow one, one."""
+    monitor = EventMonitor("m")
+    seen = []
+    counted = 0
+
+    def handler(event):
+        seen.append(counted)
+        if event.data["slow"]:
+            time.sleep(0.0005)
+
+    async def count():
+        nonlocal counted
+        while True:
+            counted += 1
+            await asyncio.sleep(0)
+
+    monitor.register_handler("a", handler)
+    for each in slow:
+        await monitor.queue_event(Event("a", "test", {"slow": each == "s"}))
+    counting = asyncio.ensure_future(count())
+    async with monitor:
+        assert await monitor.idle(30.0)
+    counting.cancel()
+    assert len(set(seen)) >= turns
+
+
+async def test_what_is_given_up_leaves_no_place_taken():
+    """R-E7, R-E3: whatever its priority; the monitor can be started again, and is as good as new."""
+    got = []
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=4))
+    monitor.register_handler("a", lambda event: got.append(event.data["n"]))
+    await monitor.start_monitoring()
+    for n, priority in enumerate(EventPriority):
+        await monitor.queue_event(Event("a", "test", {"n": n}, priority))
+    assert await monitor.stop_monitoring(drain=False) == 4
+    assert monitor.get_stats().queue_depth == 0
+    async with monitor:
+        for n in (10, 11, 12, 13):
+            assert await monitor.queue_event(Event("a", "test", {"n": n}))
+        assert await monitor.idle(5.0)
+        assert monitor.get_stats().queue_depth == 0
+    assert got == [10, 11, 12, 13]
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "$1", None, 5])

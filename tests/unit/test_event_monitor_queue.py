@@ -11,11 +11,13 @@ from telestage.actors import (
     EventMonitor,
     EventMonitorConfig,
     EventPriority,
+    HandlerPolicy,
     HealthState,
     MailboxFull,
     MonitorStopped,
     Overflow,
 )
+from telestage.actors.monitoring.queue import EventQueue
 
 LOW, NORMAL, HIGH, URGENT = EventPriority
 
@@ -251,6 +253,58 @@ async def test_a_queue_over_80_percent_full_is_a_warning_and_a_health_state(capl
         await asyncio.sleep(0)
         assert warnings() == 2
     assert all(record.levelno == logging.WARNING for record in caplog.records)
+
+
+async def test_a_queue_that_is_about_80_percent_full_is_one_warning(caplog):
+    """R-E3: the next one comes after it was less than 60 % full in between, not at each event around the mark."""
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=100))
+    gate = asyncio.Semaphore(0)
+
+    async def handler(event):
+        await gate.acquire()
+
+    async def handle(count, left):
+        for _ in range(count):
+            gate.release()
+        while monitor.get_stats().queue_depth > left or not monitor.get_stats().running:
+            await asyncio.sleep(0)
+
+    def warnings():
+        return sum("over 80 % full" in record.getMessage() for record in caplog.records)
+
+    monitor.register_handler("a", handler, policy=HandlerPolicy(timeout=60.0))
+    async with monitor:
+        await fill(monitor, 0)
+        await handle(0, 0)
+        for _ in range(3):
+            await fill(monitor, *range(81 - monitor.get_stats().queue_depth))
+            await handle(20, 61)
+            assert warnings() == 1
+        await handle(2, 59)
+        await fill(monitor, *range(22))
+        await asyncio.sleep(0)
+        assert warnings() == 2
+        await monitor.stop_monitoring(drain=False)
+
+
+@pytest.mark.virtual_time
+async def test_room_that_comes_with_the_deadline_is_taken():
+    """R-E3: the event has its place by then, and is neither refused nor queued twice."""
+    queue = EventQueue("m", 1, Overflow.BLOCK, 0.8)
+    assert queue.offer(numbered(0))
+    assert queue.offer(numbered(1)) is None
+    got = []
+
+    def make_room():
+        got.append(queue.pop().data)
+        queue.admit()
+
+    asyncio.get_running_loop().call_later(30.0, make_room)  # in one turn of the loop with the deadline, and first
+    await queue.wait_for_room(numbered(1), 30.0)
+    assert got == [{"n": 0}]
+    assert queue.refused == 0
+    assert queue.pop().data == {"n": 1}
+    assert queue.pop() is None
 
 
 async def test_who_fills_the_queue_does_not_wait_for_the_log(caplog):
