@@ -29,8 +29,8 @@ def store(tmp_path):
 
 @pytest.fixture
 def job_fleet(store):
-    def make(*users, **options):
-        fleet = Fleet(1, "hash", store=store, **options)
+    def make(*users, limits=None, **options):
+        fleet = Fleet(1, "hash", store=store, limits=limits or Limits.unpaced(), **options)
         for user in users:
             fleet.add(user.username, session=user.session)
         return fleet
@@ -237,7 +237,7 @@ async def test_a_flood_wait_is_waited_out_and_told(telegram, job_fleet):
     """R-X2, R-X5: however long it is; the status says until when."""
     alice = telegram.add_user("alice")
     names(telegram, 2)
-    limits = Limits(queue_timeout=0.2, timeouts={})
+    limits = Limits.unpaced(queue_timeout=0.2)
     async with job_fleet(alice, limits=limits) as fleet:
         telegram.faults.flood_wait("messages.sendMessage", seconds=2, user=alice)
         job = await fleet.jobs.bulk_send(["peer0", "peer1"], "hello", timeout=0.5)

@@ -2,7 +2,8 @@
 
 It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
 told, and every state machine there for 100,000 steps, whose seeds follow that one; then a fleet with random gaps, in
-real time, from the same seeds; and two processes that fight over sessions. It stops at the first failure, which says
+real time, from the same seeds; two processes that fight over sessions; and jobs whose
+process is killed. It stops at the first failure, which says
 how to have it again.
 """
 
@@ -21,6 +22,7 @@ from types import ModuleType
 from fights import play_fights
 from hypothesis import seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
+from kills import play_kills
 
 from telestage.actors.testkit import ScheduleFailed, explore
 
@@ -112,6 +114,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=100_000, help="of each Hypothesis machine (default: %(default)s)")
     parser.add_argument("--gaps", type=int, default=200, help="runs of a fleet with random gaps (default: %(default)s)")
     parser.add_argument("--fights", type=float, default=60, help="seconds of two processes' (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=20, help="of the process of each job (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
     asked = parser.parse_args()
     found = list(modules())
@@ -120,7 +123,8 @@ def main() -> int:
     kinds = [machine for module in found for machine in machines(module) if asked.only in machine.__name__]
     gaps = asked.gaps if asked.only in "random_gaps" else 0
     fights = asked.fights if asked.only in "fights" else 0
-    if not tests and not kinds and not gaps and not fights:
+    kills = asked.kills if asked.only in "kills" else 0
+    if not tests and not kinds and not gaps and not fights and not kills:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
@@ -152,7 +156,9 @@ def main() -> int:
         print(f"{taken:7} steps, {told}, {spent:.1f} s: {machine.__name__}", flush=True)
     if gaps:
         play_gaps(gaps, asked.seed)
-    return play_fights(fights, asked.seed, loaded) if fights else 0
+    if fights and (code := play_fights(fights, asked.seed, loaded)):
+        return code
+    return play_kills(kills, asked.seed, loaded) if kills else 0
 
 
 if __name__ == "__main__":
