@@ -218,6 +218,61 @@ def loopback(
     serve_until_signal(request, logging.DEBUG if debug or context.obj else logging.WARNING)
 
 
+jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs in a fleet's store, pause, resume, cancel, retry them.")
+app.add_typer(jobs, name="jobs")
+
+StoreFile = Annotated[
+    Path, typer.Option("--store", metavar="FILE", help="The fleet's store; the fleet may run.", show_default=False)
+]
+JobId = Annotated[int, typer.Argument(metavar="JOB", help="As `telestage jobs list` tells.", show_default=False)]
+
+
+@jobs.command("list")
+def jobs_list(store: StoreFile, json: Json = False) -> None:
+    """List all jobs, the oldest first."""
+    from telestage.cli.jobs import list_jobs
+
+    list_jobs(store, json=json)
+
+
+@jobs.command("show")
+def jobs_show(job: JobId, store: StoreFile, json: Json = False) -> None:
+    """Show a job, and the first of its messages that could not be sent."""
+    from telestage.cli.jobs import show
+
+    show(store, job, json=json)
+
+
+@jobs.command("pause")
+def jobs_pause(job: JobId, store: StoreFile, json: Json = False) -> None:
+    """Pause a job: a fleet that runs begins nothing more of it after half a second."""
+    _change_job(store, job, "pause", json=json)
+
+
+@jobs.command("resume")
+def jobs_resume(job: JobId, store: StoreFile, json: Json = False) -> None:
+    """Have a paused job go on."""
+    _change_job(store, job, "resume", json=json)
+
+
+@jobs.command("cancel")
+def jobs_cancel(job: JobId, store: StoreFile, json: Json = False) -> None:
+    """End a job for good; what it has done stays."""
+    _change_job(store, job, "cancel", json=json)
+
+
+@jobs.command("retry")
+def jobs_retry(job: JobId, store: StoreFile, json: Json = False) -> None:
+    """Try again what failed: messages with their old random_ids, a scrape from where it stood."""
+    _change_job(store, job, "retry", json=json)
+
+
+def _change_job(store: Path, job: int, what: str, *, json: bool) -> None:
+    from telestage.cli.jobs import change
+
+    change(store, job, what, json=json)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
 def demo(context: typer.Context) -> None:
     """Run a fleet against a Telegram server on loopback, with trouble on purpose, and count what arrives."""

@@ -12,6 +12,8 @@ from types import ModuleType
 
 import pytest
 
+from telestage.actors import Limits
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -159,3 +161,18 @@ def test_the_first_program_of_the_page_on_events_does_what_it_says():
     program = page.split("```python\n")[1].split("```")[0]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "user-123 3\n", "")
+
+
+async def test_durable_jobs_are_the_same_at_each_start(telegram, credentials, tmp_path, capsys):
+    """R-X5."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    telegram.fill_history(telegram.add_channel("archive"), 150)
+    credentials.setenv("SESSION", alice.session.save())
+    credentials.chdir(tmp_path)
+    example = load("durable_jobs")
+    for _ in range(2):
+        await example.main("archive", ["bob"], Limits.unpaced())
+        assert "bulk_send: done, 1 of 1" in capsys.readouterr().out
+    assert len(telegram.delivered()) == 1
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 150

@@ -46,7 +46,7 @@ async def live_and_die(
             started = asyncio.get_running_loop().time()
             if progress() >= due:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), rng.uniform(0.0, 2.0))
+                    await asyncio.wait_for(process.wait(), rng.uniform(0.0, 1.2))
             while process.returncode is None and progress() < due:
                 assert asyncio.get_running_loop().time() < started + SECONDS, "it stands still"
                 await asyncio.sleep(rng.uniform(0.001, 0.01))
@@ -126,10 +126,10 @@ async def test_a_bulk_send_whose_process_is_killed_delivers_each_message_once(tm
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", ["archive.jsonl", "archive.parquet"])
-async def test_a_scrape_whose_process_is_killed_writes_each_message_once(tmp_path, name):
+@pytest.mark.parametrize(("name", "kills"), [("archive.jsonl", 4), ("archive.parquet", 2)])
+async def test_a_scrape_whose_process_is_killed_writes_each_message_once(tmp_path, name, kills):
     """R-X5: the file and the store agree, whenever the process was killed."""
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
-    killed, _ = await play_scrape(seed, tmp_path, messages=3000, kills=4, name=name)
-    assert killed >= 2
+    killed, _ = await play_scrape(seed, tmp_path, messages=3000, kills=kills, name=name)
+    assert killed >= kills // 2

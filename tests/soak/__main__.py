@@ -2,9 +2,8 @@
 
 It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
 told, and every state machine there for 100,000 steps, whose seeds follow that one; then a fleet with random gaps, in
-real time, from the same seeds; two processes that fight over sessions; and jobs whose
-process is killed. It stops at the first failure, which says
-how to have it again.
+real time, from the same seeds; two processes that fight over sessions; and jobs whose process is killed. It stops at
+the first failure, which says how to have it again.
 """
 
 import argparse
