@@ -100,111 +100,148 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             cell = popleft()
             worker.cell = cell
             worker.began = began = now
-            done = 0
-            rest: Any = None  # what of the batch is still to be taken
-            lanes: Lanes | None = None
-            mail: Any = None  # what is taken in this turn
-            if cell.flags:
-                if cell.family is not None and cell.family.orders:
-                    yield from attend(cell, worker).__await__()
+            batch: Any = cell.inbox
+            item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
+            if (
+                len(batch) == 1
+                and not cell.flags
+                and cell.rest is None
+                and (kind := type(batch[0])) is not Ask
+                and kind is not Envelope
+            ):
+                # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
+                # go on with. Lanes leave the inbox empty.
+                done = 1
+                item = cell.current = batch.pop()
+                try:
+                    result = cell.spec.handlers[kind](cell.actor, item)
+                    if type(result) is CoroutineType:
+                        yield from result  # type: ignore[misc]  # see above
+                except BaseException as error:
                     if worker.abandoned:
                         return
-                mail = () if worker.interrupted else cell.select()
-            if mail is None:
-                if cell.backlog is not None:
-                    lanes = cell.backlog.lanes
-                if lanes is not None:
-                    done = -lanes.taken
-                    mail = lanes.take(throughput)
-                else:
-                    rest = cell.rest
-                    if rest is None:
-                        batch = cell.inbox
-                        assert batch is not None
-                        done = len(batch)
-                        if done == 1:  # the list is kept for what comes meanwhile
-                            mail = (batch.pop(),)
+                    _raised(dispatcher, worker, cell, item, error)
+                if not worker.detached:
+                    now = clock()
+                    elapsed = now - began
+                    if elapsed <= too_long and not cell.flags and cell.backlog is None:
+                        # as below, where nothing is to be looked at
+                        cell.current = None
+                        cell.processed += 1
+                        cell.busy += elapsed
+                        if cell.inbox:
+                            ready.append(cell)
                         else:
+                            cell.inbox = None
+                        left_of_turn -= 1
+                        if left_of_turn:
+                            continue
+                        if ready and not dispatcher.armed:
+                            dispatcher.arm()
+                        break
+                elif worker.abandoned:
+                    return
+            else:
+                done = 0
+                rest: Any = None  # what of the batch is still to be taken
+                lanes: Lanes | None = None
+                mail: Any = None  # what is taken in this turn
+                if cell.flags:
+                    if cell.family is not None and cell.family.orders:
+                        yield from attend(cell, worker).__await__()
+                        if worker.abandoned:
+                            return
+                    mail = () if worker.interrupted else cell.select()
+                if mail is None:
+                    if cell.backlog is not None:
+                        lanes = cell.backlog.lanes
+                    if lanes is not None:
+                        done = -lanes.taken
+                        mail = lanes.take(throughput)
+                    else:
+                        rest = cell.rest
+                        if rest is None:
+                            batch = cell.inbox  # a new list, perhaps
+                            done = len(batch)
                             cell.inbox = []
                             cell.rest = mail = rest = iter(batch)
                             if not cell.flags & CLOSED:  # else the limit is 0
                                 cell.limit = cell.spec.limit - done
-                    else:
-                        mail = rest
-                        done = rest.__length_hint__()
-                    if done > throughput:
-                        mail = islice(mail, throughput)
-            handlers = cell.spec.handlers
-            actor = cell.actor
-            item: Any = None  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
-            # the class of the last message whose handler is `async`, and of the last one whose handler isn't: most
-            # messages are alike, and need no look-up
-            plain: Any = None
-            handler: Any = None
-            direct: Any = None
-            handle: Any = None
-            for item in mail:
-                cell.current = item
-                kind = type(item)
-                try:
-                    if kind is plain:
-                        yield from handler(actor, item)
-                        if worker.abandoned:
-                            return
-                    elif kind is direct:
-                        result = handle(actor, item)
-                        if type(result) is CoroutineType:
-                            yield from result  # type: ignore[misc]  # see above
-                            if worker.abandoned:
-                                return
-                    elif kind is Ask:
-                        if item.settled:
-                            cell.dropped_ask()
-                            continue  # its asker gave up: never executed
-                        item.begun = True
-                        result = handlers[type(item.message)](actor, item.message)
-                        if type(result) is CoroutineType:
-                            result = yield from result  # type: ignore[misc]  # see above
-                            if worker.abandoned:
-                                return
-                        if result is NO_REPLY:
-                            cell.owe(item)
-                        elif item is not cell.current or not item.answer(result):
-                            _unanswered(cell, item, result)
-                    else:
-                        if kind is Envelope:
-                            result = handlers[type(item.message)](actor, item.message)
                         else:
-                            found = handlers[kind]
-                            if done != 1:
+                            mail = rest
+                            done = rest.__length_hint__()
+                        if done > throughput:
+                            mail = islice(mail, throughput)
+                handlers = cell.spec.handlers
+                actor = cell.actor
+                item = None
+                # the class of the last message whose handler is `async`, and of the last one whose handler isn't:
+                # most messages are alike, and need no look-up
+                plain: Any = None
+                handler: Any = None
+                direct: Any = None
+                handle: Any = None
+                for item in mail:
+                    cell.current = item
+                    kind = type(item)
+                    try:
+                        if kind is plain:
+                            yield from handler(actor, item)
+                            if worker.abandoned:
+                                return
+                        elif kind is direct:
+                            result = handle(actor, item)
+                            if type(result) is CoroutineType:
+                                yield from result  # type: ignore[misc]  # see above
+                                if worker.abandoned:
+                                    return
+                        elif kind is Ask:
+                            if item.settled:
+                                cell.dropped_ask()
+                                continue  # its asker gave up: never executed
+                            item.begun = True
+                            result = handlers[type(item.message)](actor, item.message)
+                            if type(result) is CoroutineType:
+                                result = yield from result  # type: ignore[misc]  # see above
+                                if worker.abandoned:
+                                    return
+                            if result is NO_REPLY:
+                                cell.owe(item)
+                            elif item is not cell.current or not item.answer(result):
+                                _unanswered(cell, item, result)
+                        else:
+                            if kind is Envelope:
+                                result = handlers[type(item.message)](actor, item.message)
+                            else:
+                                found = handlers[kind]
                                 if kind in handlers.coroutines:
                                     plain = kind
                                     handler = found
                                 else:
                                     direct = kind
                                     handle = found
-                            result = found(actor, item)
-                        if type(result) is CoroutineType:
-                            yield from result  # type: ignore[misc]  # see above
-                            if worker.abandoned:
-                                return
-                except BaseException as error:
-                    if worker.abandoned:
-                        return
-                    _raised(dispatcher, worker, cell, item, error)
-                if cell.flags:
-                    break
+                                result = found(actor, item)
+                            if type(result) is CoroutineType:
+                                yield from result  # type: ignore[misc]  # see above
+                                if worker.abandoned:
+                                    return
+                    except BaseException as error:
+                        if worker.abandoned:
+                            return
+                        _raised(dispatcher, worker, cell, item, error)
+                    if cell.flags:
+                        break
+                if rest is not None:
+                    if cell.rest is rest:
+                        left = rest.__length_hint__()
+                        done -= left
+                        if not left:
+                            cell.rest = None
+                elif lanes is not None:
+                    done += lanes.taken
             cell.current = None
             now = clock()
             elapsed = now - began
-            if rest is not None:
-                if cell.rest is rest:
-                    left = rest.__length_hint__()
-                    done -= left
-                    if not left:
-                        cell.rest = None
-            elif lanes is not None:
-                done += lanes.taken
             cell.processed += done
             detached = worker.detached
             if detached:  # its time has been counted step by step
