@@ -33,6 +33,7 @@ from telestage.actors.telegram.owning import Ownership, Owning
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials
 from telestage.actors.telegram.sources import checked_options, close_session, new_book
+from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.tasks import FleetTasks
 from telestage.actors.telegram.watching import FleetMonitors, matching
 from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession
@@ -60,6 +61,7 @@ class Fleet:
         hog_limit: Seconds a handler may keep the event loop without awaiting; then a WARNING names it.
         store: What is to outlive the process is kept there (docs/store.md): a `Store`, or the path of its file. The
             fleet opens it, and closes it if it opened it. Default: nothing outlives the process but the sessions.
+        store_key: Of the store's sealed sessions (`StoredSession`). Default: TELESTAGE_STORE_KEY of the environment.
         ownership: How sessions are leased in the store, so that no two processes use one (R-X6). Without a store only
             this fleet is watched over.
         resume_jobs: Whether jobs that are in the store already are gone on with (docs/jobs.md). Without it only those
@@ -80,6 +82,7 @@ class Fleet:
         instruments: Sequence[Instrument] = (),
         hog_limit: float = 0.25,
         store: Store | str | os.PathLike[str] | None = None,
+        store_key: str | None = None,
         ownership: Ownership | None = None,
         resume_jobs: bool = True,
     ) -> None:
@@ -101,6 +104,7 @@ class Fleet:
         self._board = PermitBoard(self._limits)
         self._manager: Ref | None = None
         self._store = store if store is None or isinstance(store, Store) else Store(store)
+        self._store_key = store_key
         self._store_is_ours = False  # it was opened here
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
@@ -117,6 +121,7 @@ class Fleet:
         Raises:
             RuntimeError: The fleet runs already.
             StoreError: Its store can't be used; nothing was begun.
+            StoreKeyError: Stored sessions can't be opened with its key, or there is none; nothing was begun.
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
@@ -176,8 +181,8 @@ class Fleet:
 
         Args:
             name: Up to 64 characters without spaces or `/`, not beginning with `$`.
-            session: A Telethon session, the string of a `StringSession`, or the path of an SQLite one that
-                ends in `.session`.
+            session: A Telethon session, the string of a `StringSession`, the path of an SQLite one that ends in
+                `.session`, or a `StoredSession`, which is in the fleet's store.
             options: Of Telethon's client, over the fleet's own.
 
         Raises:
@@ -186,6 +191,8 @@ class Fleet:
         """
         if isinstance(name, str) and name in self._books:
             raise SessionExists(name)
+        if isinstance(session, StoredSession) and self._store is None:
+            raise ValueError(f"session {name!r} is to come from a store, and the fleet has none: give it store=")
         book = new_book(name, session, self._options, options, self._timeouts, self._books.values())
         self._monitors.begin(book)
         self._books[name] = book
@@ -443,8 +450,10 @@ class Fleet:
             self._store_is_ours = True
             await self._store.open()
         if self._store is not None:
-            self._owning = Owning(self._store, self._ownership)
+            self._owning = Owning(self._store, self._ownership, self._store_key)
             await self._owning.leases.open()
+            if any(isinstance(book.session, StoredSession) for book in self._books.values()):
+                await self._owning.unlock()  # a wrong key is no single session's trouble
 
     async def _new_keeper(self) -> Keeper | None:
         if self._store is None:

@@ -1,9 +1,10 @@
 """What outlives a process, in one SQLite file: knows nothing of Telegram."""
 
 from telestage.actors.store.database import Migrations, Store
-from telestage.actors.store.errors import LeaseHeld, LeaseLost, StoreClosed, StoreError, StoreTooNew
+from telestage.actors.store.errors import LeaseHeld, LeaseLost, StoreClosed, StoreError, StoreKeyError, StoreTooNew
 from telestage.actors.store.leases import Lease, Leases, LeaseStatus, lease_status
 from telestage.actors.store.owner import Owner
+from telestage.actors.store.vault import Vault
 
 __all__ = [
     "Lease",
@@ -16,6 +17,8 @@ __all__ = [
     "Store",
     "StoreClosed",
     "StoreError",
+    "StoreKeyError",
     "StoreTooNew",
+    "Vault",
     "lease_status",
 ]

@@ -5,6 +5,7 @@ TelestageError
 ├─ StoreError         the file can't be opened, read or written; says which, and why
 │  ├─ StoreClosed     it was used before `open` or after `close`
 │  └─ StoreTooNew     a newer Telestage has written it
+├─ StoreKeyError      there is no key for what is sealed in the store, or the wrong one
 ├─ LeaseHeld          somebody else holds the lease; says who, and for how long at the least
 └─ LeaseLost          the lease was taken by somebody else; nothing is written in its name any more
 ```
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from telestage.actors.kernel.errors import TelestageError
 
-__all__ = ["LeaseHeld", "LeaseLost", "StoreClosed", "StoreError", "StoreTooNew"]
+__all__ = ["LeaseHeld", "LeaseLost", "StoreClosed", "StoreError", "StoreKeyError", "StoreTooNew"]
 
 
 class StoreError(TelestageError):
@@ -70,3 +71,7 @@ class LeaseLost(TelestageError):
         self.name = name
         self.epoch = epoch
         self.owner = owner
+
+
+class StoreKeyError(TelestageError):
+    """What is sealed in the store can't be opened, or there is no key. The text says what would be right."""

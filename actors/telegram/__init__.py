@@ -13,6 +13,7 @@ from telestage.actors.telegram.errors import (
     SessionError,
     SessionExists,
     SessionInUse,
+    SessionNotStored,
     SessionUnknown,
 )
 from telestage.actors.telegram.handle import SessionHandle
@@ -20,6 +21,8 @@ from telestage.actors.telegram.inhand import EventInHand, event_in_hand, event_k
 from telestage.actors.telegram.limits import Limits, Pace
 from telestage.actors.telegram.login import LoginFailed, sign_in
 from telestage.actors.telegram.owning import Ownership
+from telestage.actors.telegram.sessionstore import SessionListing, SessionStore, list_sessions
+from telestage.actors.telegram.stored import StoredSession
 
 __all__ = [
     "BulkReport",
@@ -41,8 +44,13 @@ __all__ = [
     "SessionExists",
     "SessionHandle",
     "SessionInUse",
+    "SessionListing",
+    "SessionNotStored",
+    "SessionStore",
     "SessionUnknown",
+    "StoredSession",
     "event_in_hand",
     "event_key",
+    "list_sessions",
     "sign_in",
 ]

@@ -48,6 +48,7 @@ from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
+from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.transport import direct, leased
 from telestage.actors.telegram.updatebox import Behind, UpdateBox
 from telestage.actors.telegram.updatequeue import UpdateQueue
@@ -63,7 +64,11 @@ _PUSHED = (
     types.UpdateShortChatMessage,
     types.UpdateShortSentMessage,
 )
-_AT_ONCE = (MemorySession.process_entities, SQLiteSession.process_entities)  # those of others may be coroutines
+_AT_ONCE = (  # those of others may be coroutines
+    MemorySession.process_entities,
+    SQLiteSession.process_entities,
+    StoredSession.process_entities,
+)
 _FORMATTED = re.compile(r"\*\*|__|~~|`|\[|[\ud800-\udfff]")  # what Telethon's Markdown looks for; halves of characters
 _NOT_NOW = (errors.ServerError, errors.TimedOutError, errors.PersistentTimestampOutdatedError)
 
@@ -165,6 +170,12 @@ class SessionClient(TelegramClient):
 
     def _hash_of(self, channel: int) -> tuple[int, int] | None:
         return cast("tuple[int, int] | None", cast(Any, self._mb_entity_cache).hash_map.get(channel))
+
+    async def get_input_entity(self, peer: Any) -> Any:
+        """Telethon's own; a session of the store has its peers there."""
+        if isinstance(self.session, StoredSession):
+            await self.session.recall(peer)
+        return await super().get_input_entity(peer)
 
     async def learn_channels(self, most: int) -> None:
         """Knows where the channels stand that are among the `most` chats of the account that were active last."""

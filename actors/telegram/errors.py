@@ -10,6 +10,7 @@
         ├── ReplyLost           whether it was done isn't known: the session was restarted meanwhile
         ├── SessionUnknown      the fleet has no session of that name
         ├── SessionExists       the fleet has one already
+        ├── SessionNotStored    the store has no session of that name
         └── SessionDead         Telegram won't have the session any more, for the reason it carries
             └── SessionInUse    another process, or another fleet, uses it; says who
 
@@ -21,6 +22,7 @@ are the kernel's.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from telestage.actors.kernel.errors import TelestageError
@@ -36,6 +38,7 @@ __all__ = [
     "SessionError",
     "SessionExists",
     "SessionInUse",
+    "SessionNotStored",
     "SessionUnknown",
 ]
 
@@ -126,6 +129,15 @@ class SessionExists(SessionError):
 
     def __init__(self, session: str) -> None:
         super().__init__(session, "the fleet has a session of that name already")
+
+
+class SessionNotStored(SessionError):
+    """The store has no session of that name; `reason` says which it has."""
+
+    def __init__(self, session: str, known: Sequence[str]) -> None:
+        has = f"; it has {', '.join(known)}" if known else ""
+        self.reason = f"the store has no session of that name{has}"
+        super().__init__(session, self.reason)
 
 
 class SessionDead(SessionError):

@@ -6,15 +6,18 @@ Invariant: what is leased is the authorization key, whatever the session is call
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 
 import msgspec
 from telethon.sessions.abstract import Session
 
-from telestage.actors.store import Lease, LeaseHeld, Leases, Owner, Store, StoreError
+from telestage.actors.store import Lease, LeaseHeld, Leases, Owner, Store, StoreError, Vault
+from telestage.actors.telegram.entities import EntityCache
 from telestage.actors.telegram.errors import SessionInUse
+from telestage.actors.telegram.fingerprint import fingerprint
+from telestage.actors.telegram.sessionstore import SessionStore
+from telestage.actors.telegram.stored import StoredSession
 
 __all__ = ["Ownership", "Owning", "fingerprint"]
 
@@ -46,18 +49,29 @@ class Ownership(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"Ownership.lease must be 0.1 to 3600 seconds, not {self.lease!r}")
 
 
-def fingerprint(session: Session) -> str | None:
-    """What a session is known by: a hash of its authorization key, which tells nothing of it; None without one."""
-    key: object = getattr(session.auth_key, "key", None)
-    return hashlib.sha256(b"telestage session " + key).hexdigest()[:32] if isinstance(key, bytes) and key else None
-
-
 class Owning:
     """The leases of one running fleet."""
 
-    def __init__(self, store: Store, ownership: Ownership) -> None:
+    def __init__(self, store: Store, ownership: Ownership, store_key: str | None = None) -> None:
+        self._store = store
+        self._store_key = store_key
+        self._sessions: SessionStore | None = None
+        self._cache = EntityCache()
         self.leases = Leases(store, Owner.here(ownership.owner), ownership.lease)
         self._standby = ownership.standby
+
+    async def unlock(self) -> SessionStore:
+        """The store's sessions; the first time its key is looked at.
+
+        Raises:
+            StoreKeyError: There is no key, or it is another store's.
+            StoreError: The store can't be written.
+        """
+        if self._sessions is None:
+            sessions = SessionStore(self._store, Vault.of(self._store_key))
+            await sessions.open()
+            self._sessions = sessions
+        return self._sessions
 
     async def take(self, name: str, session: Session, waits: Callable[[str], None]) -> Lease | None:
         """Takes the lease of a session; None for one that has no key yet.
@@ -67,8 +81,22 @@ class Owning:
 
         Raises:
             SessionInUse: Somebody else has it; with `standby`, still after a minute.
+            SessionNotStored: It is to come from the store, which has none of that name.
+            StoreKeyError: It can't be opened.
             StoreError: The store can't be written.
         """
+        if not isinstance(session, StoredSession):
+            return await self._take(name, session, waits)
+        sessions = await self.unlock()
+        if session.held:
+            return session.lease  # its last client was left in this process, under the same lease
+        await session.load(sessions, self._cache)
+        lease = await self._take(name, session, waits)
+        await session.load(sessions, self._cache)  # once more: who had it until now may have written
+        session.hold(lease)
+        return lease
+
+    async def _take(self, name: str, session: Session, waits: Callable[[str], None]) -> Lease | None:
         key = fingerprint(session)
         if key is None:
             return None

@@ -22,7 +22,7 @@ from telethon import TelegramClient
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
-from telestage.actors.store import StoreError
+from telestage.actors.store import StoreError, StoreKeyError
 from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Running, SessionBook
@@ -36,6 +36,7 @@ from telestage.actors.telegram.errors import (
     ReplyLost,
     SessionDead,
     SessionInUse,
+    SessionNotStored,
 )
 from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
 from telestage.actors.telegram.limits import CONNECTING, UPDATES, Limits
@@ -44,6 +45,7 @@ from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
 from telestage.actors.telegram.router import Router, find_route
 from telestage.actors.telegram.scope import Turn, in_turn, named
+from telestage.actors.telegram.stored import StoredSession
 from telestage.messages import (
     FloodSeen,
     Operation,
@@ -125,6 +127,12 @@ class SessionActor(Actor):
             if error.waits:
                 raise  # it is tried again
             self._die(error.reason, error)
+            return
+        except SessionNotStored as error:
+            self._die(error.reason)
+            return
+        except StoreKeyError as error:
+            self._die(str(error))
             return
         await book.resume()
         operation = f"{book.name}/connect/{book.restarts}"
@@ -407,6 +415,9 @@ class SessionActor(Actor):
         if connection is not None:
             connection.client.leave()  # before anything is awaited
             await connection.close()
+        session: object = self._book.session
+        if isinstance(session, StoredSession):
+            await session.settle()
 
     def _end_or_raise(self, error: Exception) -> None:
         """Ends the session if that is what the error means; else it is raised, so that the session is made anew."""

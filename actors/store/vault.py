@@ -1,0 +1,108 @@
+"""Secrets at rest: what is sealed can be read by those only who have the store's key, and can't be changed unnoticed.
+
+AES-256-GCM of `cryptography`, a nonce for each sealing, bound to what the secret is about: a sealed key that somebody
+moves to another session's row is refused there. The key is 32 random bytes, in the environment or a secret store, never
+in the file.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import sqlite3
+from collections.abc import Mapping
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from telestage.actors.store.database import Store
+from telestage.actors.store.errors import StoreKeyError
+
+__all__ = ["STORE_KEY", "Vault"]
+
+STORE_KEY = "TELESTAGE_STORE_KEY"
+"""The environment variable that holds the key."""
+
+_BYTES = 32
+_NONCE = 12
+_MIGRATIONS = ("CREATE TABLE vault (one INTEGER PRIMARY KEY CHECK (one = 1), proof BLOB NOT NULL)",)
+_PROOF = b"the store's key"
+
+
+class Vault:
+    """Seals and opens with one key.
+
+    Args:
+        key: As `new_key` makes them.
+
+    Raises:
+        StoreKeyError: It is no such key.
+    """
+
+    def __init__(self, key: str) -> None:
+        try:
+            raw = base64.b64decode(key.strip().encode("ascii"), altchars=b"-_", validate=True)
+        except (ValueError, binascii.Error):
+            raw = b""
+        if len(raw) != _BYTES:
+            raise StoreKeyError("the store's key is none: expected what `telestage sessions key` prints, 44 characters")
+        self._cipher = AESGCM(raw)
+
+    @classmethod
+    def of(cls, key: str | None = None, environ: Mapping[str, str] = os.environ) -> Vault:
+        """The vault of `key`, or by default of TELESTAGE_STORE_KEY.
+
+        Raises:
+            StoreKeyError: There is none, or it is none.
+        """
+        found = environ.get(STORE_KEY) if key is None else key
+        if not found:
+            raise StoreKeyError(f"there is no key for the stored sessions: set {STORE_KEY} to theirs")
+        return cls(found)
+
+    @staticmethod
+    def new_key() -> str:
+        """A new key. Whoever loses it loses what was sealed."""
+        return base64.urlsafe_b64encode(secrets.token_bytes(_BYTES)).decode()
+
+    def __repr__(self) -> str:
+        return "Vault(...)"
+
+    async def unlock(self, store: Store) -> None:
+        """Makes sure that this is the store's key; the first one that comes is.
+
+        Raises:
+            StoreKeyError: The store has another key.
+            StoreError: The store can't be written.
+        """
+
+        def check(connection: sqlite3.Connection) -> None:
+            row = connection.execute("SELECT proof FROM vault").fetchone()
+            if row is None:
+                connection.execute("INSERT INTO vault VALUES (1, ?)", (self.seal(_PROOF, "vault"),))
+                return
+            try:
+                self.open(row[0], "vault")
+            except StoreKeyError:
+                raise StoreKeyError(f"{store.path} was written with another key than {STORE_KEY} has now") from None
+
+        await store.prepare("vault", _MIGRATIONS)
+        await store.write(check)
+
+    def seal(self, secret: bytes, about: str) -> bytes:
+        """The secret, to be opened by the same key for the same `about`."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + self._cipher.encrypt(nonce, secret, about.encode())
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        """The secret that was sealed.
+
+        Raises:
+            StoreKeyError: It was sealed with another key, about something else, or was changed since.
+        """
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], about.encode())
+        except (InvalidTag, ValueError):
+            raise StoreKeyError(f"the secret of {about} can't be opened: another key, or it was changed") from None
