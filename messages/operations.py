@@ -8,6 +8,7 @@ import enum
 import secrets
 import time
 from collections.abc import Mapping
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -109,6 +110,17 @@ class SendMessage(Message, frozen=True, kw_only=True):
     options: _Options = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        peer: object = self.peer
+        if (  # as for an `Operation`
+            type(peer) is str
+            and peer.strip()
+            and type(self.text) is str
+            and type(self.random_id) is int
+            and -INT64 <= self.random_id < INT64
+            and type(self.options) is dict
+            and not self.options
+        ):
+            return
         _check_peer(self)
         check_string(self, "text")
         check_whole(self, "random_id", -INT64, INT64 - 1)
@@ -185,6 +197,19 @@ class Operation(Message, frozen=True, kw_only=True):
     queue_timeout: Seconds = DEFAULT_QUEUE_TIMEOUT
 
     def __post_init__(self) -> None:
+        if (  # what nearly every operation is, at a fifth of the price of the checks that say what is wrong
+            type(self.kind) is Kind
+            and type(self.request) is SendMessage
+            and type(self.priority) is int
+            and -INT64 <= self.priority < INT64
+            and type(self.timeout) is type(self.queue_timeout) is type(self.queued_at) is float
+            and 0.0 < self.timeout < inf
+            and 0.0 < self.queue_timeout < inf
+            and 0.0 <= self.queued_at < inf
+            and type(self.correlation_id) is str
+            and self.correlation_id.strip()
+        ):
+            return
         settle_member(self, "kind", Kind)
         if not isinstance(self.request, Request):
             raise invalid(self, "request", "must be a SendMessage, HistoryPage or MembersPage")

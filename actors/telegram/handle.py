@@ -291,7 +291,7 @@ class SessionHandle:
             request,
             kind=kind,
             priority=limits.priority(kind) if priority is None else priority,
-            timeout=self.timeout(kind) if timeout is None else timeout,
+            timeout=self._book.timeouts.of(kind) if timeout is None else timeout,
             queue_timeout=limits.queue_timeout,
         )
 

@@ -261,6 +261,12 @@ class UpdateBox(MessageBox):
 
     # -- parts ---------------------------------------------------------------------------------------
 
+    def _trace(self, msg: str, *args: Any, **options: Any) -> None:
+        """Telethon's own, which is prepared three times an update, and seen by nobody but who works on Telethon."""
+        log: Any = self._log
+        if log.isEnabledFor(_box.LOG_LEVEL_TRACE):
+            super()._trace(msg, *args, **options)  # type: ignore[no-untyped-call]  # Telethon's
+
     def _follow(self, rest: list[Any], diff: Any, chat_hashes: Any, updates: list[Any]) -> None:
         """What a difference tells of others is as if it had been pushed."""
         if rest:
