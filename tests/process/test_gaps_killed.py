@@ -151,15 +151,11 @@ class Play:
         """Every monitor has what was posted; a gap shows by what comes after it."""
         self.telegram.faults.clear()
         last = {}
-        began = perf_counter()
-        nudge = began
+        began = nudge = perf_counter()
         while True:
             now = perf_counter()
             if now >= nudge:
-                last = {ledger.key: last.get(ledger.key) or ledger.post("shows a gap") for ledger in self.ledgers}
-                if now > began:
-                    for ledger in self.ledgers:
-                        ledger.post("shows a gap")
+                last = {ledger.key: ledger.post("shows a gap") for ledger in self.ledgers}
                 nudge = now + 2.0
             self.notes.read()
             newest = self.notes.newest
@@ -244,7 +240,7 @@ async def play(seed, folder, happenings, kills):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 async def test_what_a_killed_process_was_not_done_with_comes_again_and_nothing_is_lost(seed, tmp_path):
     """R-M5: exactly once where the mark is in the handler's transaction, else as `durable=` says."""
-    print(f"seed {seed}", await play(seed, tmp_path, happenings=400, kills=4))
+    print(f"seed {seed}:", await play(seed, tmp_path, happenings=300, kills=4))

@@ -2,8 +2,8 @@
 
 It runs every test below tests/property that is marked `schedules`, in virtual time, from a seed drawn at random and
 told, and every state machine there for 100,000 steps, whose seeds follow that one; then a fleet with random gaps, in
-real time, from the same seeds; two processes that fight over sessions; and jobs whose process is killed. It stops at
-the first failure, which says how to have it again.
+real time, from the same seeds; a fleet whose process is killed; two processes that fight over sessions; and jobs whose
+process is killed. It stops at the first failure, which says how to have it again.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from time import perf_counter, process_time
 from types import ModuleType
 
 from fights import play_fights
+from gaps import play_killed
 from hypothesis import seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
 from kills import play_kills
@@ -112,6 +113,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=drawn, help="of the first schedule (default: drawn at random)")
     parser.add_argument("--steps", type=int, default=100_000, help="of each Hypothesis machine (default: %(default)s)")
     parser.add_argument("--gaps", type=int, default=200, help="runs of a fleet with random gaps (default: %(default)s)")
+    parser.add_argument("--killed", type=int, default=10_000, help="posts and so on to a killed fleet (%(default)s)")
     parser.add_argument("--fights", type=float, default=60, help="seconds of two processes' (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=20, help="of the process of each job (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
@@ -121,9 +123,10 @@ def main() -> int:
     tests = [test for module in found for test in scheduled(module) if asked.only in test.__name__]
     kinds = [machine for module in found for machine in machines(module) if asked.only in machine.__name__]
     gaps = asked.gaps if asked.only in "random_gaps" else 0
+    killed = asked.killed if asked.only in "killed_gaps" else 0
     fights = asked.fights if asked.only in "fights" else 0
     kills = asked.kills if asked.only in "kills" else 0
-    if not tests and not kinds and not gaps and not fights and not kills:
+    if not tests and not kinds and not gaps and not killed and not fights and not kills:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
@@ -155,6 +158,8 @@ def main() -> int:
         print(f"{taken:7} steps, {told}, {spent:.1f} s: {machine.__name__}", flush=True)
     if gaps:
         play_gaps(gaps, asked.seed)
+    if killed:
+        play_killed(killed, asked.seed, loaded)
     if fights and (code := play_fights(fights, asked.seed, loaded)):
         return code
     return play_kills(kills, asked.seed, loaded) if kills else 0
