@@ -23,11 +23,13 @@ from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Durable, EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
+from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.keeping import Keeper, SessionKeeping
 from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.liveness import Liveness
 from telestage.actors.telegram.manager import ManagerActor
 from telestage.actors.telegram.owning import Ownership, Owning
 from telestage.actors.telegram.picture import fleet_status
@@ -102,6 +104,7 @@ class Fleet:
         self._monitors = FleetMonitors(self._books, self.__getitem__, self._limits.monitor_queue)
         self._system = ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit)
         self._board = PermitBoard(self._limits)
+        self._liveness = Liveness(self._limits.liveness)
         self._manager: Ref | None = None
         self._store = store if store is None or isinstance(store, Store) else Store(store)
         self._store_key = store_key
@@ -134,6 +137,7 @@ class Fleet:
                 ManagerActor, *arguments, name="manager", supervision=_MANAGER_SUPERVISION
             )
             self._system.tasks.add_source(self._client_tasks)
+            self._liveness.start(self._connections)
             if self._owning is not None:
                 self._system.tasks.spawn(self._owning.leases.keep(), type="leases", owner="fleet")
             self._keeper = await self._new_keeper()
@@ -157,6 +161,7 @@ class Fleet:
         """
         await self._jobs.stop(timeout / 4)
         self._manager = None
+        self._liveness.stop()
         self._launches.end()
         await self._system.shutdown(timeout)
         self._board.reclaim()
@@ -481,6 +486,9 @@ class Fleet:
         if self._store is not None and self._store_is_ours:
             self._store_is_ours = False
             await self._store.close()
+
+    def _connections(self) -> Iterator[Connection]:
+        return (book.connection for book in list(self._books.values()) if book.connection is not None)
 
     def _client_tasks(self) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for each session."""

@@ -43,6 +43,11 @@ class Lanes:
     def __len__(self) -> int:
         return self._arrivals - self.taken - self._gone
 
+    @property
+    def highest(self) -> int | None:
+        """The highest level that has messages."""
+        return self._order[-1] if self._order else None
+
     def push(self, message: object, priority: int) -> None:
         """Puts `message` behind its equals."""
         lane = self._levels.get(priority)

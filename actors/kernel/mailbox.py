@@ -116,6 +116,13 @@ class Mailbox(Ref):
     def waiting(self) -> int:
         return self.held() - (self.backlog.stale if self.backlog is not None else 0)
 
+    @property
+    def top_priority(self) -> int | None:
+        if not self.waiting:
+            return None
+        lanes = None if self.backlog is None else self.backlog.lanes
+        return 0 if lanes is None else lanes.highest
+
     async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,

@@ -46,6 +46,11 @@ class Ref(ABC):
         """How many messages wait in the mailbox; the system lane isn't counted."""
 
     @property
+    def top_priority(self) -> int | None:
+        """The highest priority of what waits in the mailbox; None if nothing does, or it isn't known here."""
+        return None
+
+    @property
     @abstractmethod
     def cell(self) -> Cell:
         """The runtime's side of the actor that is watched. For the runtime."""

@@ -11,6 +11,7 @@ import logging
 from time import monotonic
 
 from telestage.actors.telegram.book import SessionBook
+from telestage.actors.telegram.gate import ConnectGate
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.permits import PermitPool
 from telestage.messages import PermitStatus
@@ -27,6 +28,7 @@ class PermitBoard:
         self.sessions: dict[str, SessionBook] = {}
         self.pool = PermitPool(limits.operations, limits.permits())
         self.patience = limits.permit_timeout
+        self.gate = ConnectGate(limits.connecting)
         self._open = True
 
     def take(self, session: str, operation: str, kind: str) -> bool:

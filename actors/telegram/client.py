@@ -26,7 +26,10 @@ import asyncio
 import datetime
 import inspect
 import itertools
+import logging
+import random
 import re
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -38,6 +41,7 @@ from telethon.network.connection.tcpfull import ConnectionTcpFull
 from telethon.sessions.abstract import Session
 from telethon.sessions.memory import MemorySession
 from telethon.sessions.sqlite import SQLiteSession
+from telethon.tl.functions import PingRequest
 from telethon.tl.functions.updates import GetChannelDifferenceRequest, GetDifferenceRequest
 from telethon.tl.tlobject import TLObject, TLRequest
 
@@ -45,6 +49,7 @@ from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Alarms, Limit
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
 from telestage.actors.telegram.failures import flood_seconds
+from telestage.actors.telegram.gate import ConnectGate
 from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
@@ -55,6 +60,9 @@ from telestage.actors.telegram.updatequeue import UpdateQueue
 
 __all__ = ["SessionClient"]
 
+_log = logging.getLogger("telestage.session")
+
+_JITTER = 0.25  # of the delay between two attempts to connect
 _AGAIN_SECONDS = 5.0  # before a difference is asked for again that Telegram could not give
 _PUSHED = (
     types.Updates,
@@ -90,6 +98,7 @@ class SessionClient(TelegramClient):
         on_reconnect: Is told after each reconnect that Telethon made by itself.
         connection: Of Telethon's, by which it talks.
         lease: Under which the session is used; without it nothing is sent or stored. None: nobody else has the session.
+        gate: Where the session waits for its turn to connect, and how urgent that is. None: it doesn't.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
     """
 
@@ -108,6 +117,7 @@ class SessionClient(TelegramClient):
         route: Callable[[Sequence[TLRequest], Callable[[TelegramClient], Awaitable[object]]], Awaitable[object]],
         connection: type[Connection] = ConnectionTcpFull,
         lease: Lease | None = None,
+        gate: tuple[ConnectGate, Callable[[], int]] | None = None,
         **options: Any,
     ) -> None:
         connection = direct(connection)
@@ -115,6 +125,7 @@ class SessionClient(TelegramClient):
             connection = leased(connection, lease)
         super().__init__(session, api_id, api_hash, connection=connection, **options)
         self._lease = lease
+        self._gate = gate
         self.label = label
         self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
@@ -130,6 +141,7 @@ class SessionClient(TelegramClient):
         sender: Any = self._sender
         sender._updates_queue = self._updates_queue
         sender._send_queue = AcknowledgingPacker(sender, self._log)
+        sender._try_connect = self._try_connect
 
     @property
     def updates_error(self) -> BaseException | None:
@@ -157,6 +169,13 @@ class SessionClient(TelegramClient):
                 self._mb_entity_cache.hash_map.update(left.hashes)
         self._checkpoint.hash_of = self._hash_of
         await super().connect()
+
+    def ping(self) -> None:
+        """Has Telegram say something, if there is a connection to say it by."""
+        sender: Any = self._sender
+        if sender._transport_connected():
+            pong: asyncio.Future[object] = sender.send(PingRequest(secrets.randbits(63)))
+            pong.add_done_callback(_looked_at)
 
     def leave(self) -> None:
         """Takes no further updates: the next client goes on from here."""
@@ -305,7 +324,33 @@ class SessionClient(TelegramClient):
                 return plain, []
         return await super()._parse_message_text(message, parse_mode)
 
+    async def _try_connect(self, attempt: int) -> bool:
+        """One attempt to connect, of the first connect or of a reconnect; in place of the sender's own method."""
+        sender: Any = self._sender
+        try:
+            if self._gate is None:
+                await sender._connection.connect(timeout=sender._connect_timeout)
+            else:
+                await self._connect_in_turn(sender._connection, sender._connect_timeout, *self._gate)
+        except (OSError, TimeoutError) as error:
+            _log.info("%s: attempt %d to connect failed: %s: %s", self.label, attempt, type(error).__name__, error)
+            # not all sessions at the same moment again
+            await asyncio.sleep(sender._delay * random.uniform(1 - _JITTER, 1 + _JITTER))
+            return False
+        return True
+
+    async def _connect_in_turn(self, wire: Any, timeout: float, gate: ConnectGate, urgency: Callable[[], int]) -> None:
+        place = await gate.enter(urgency)
+        try:
+            await wire.connect(timeout=timeout)
+        except BaseException:
+            place.leave()
+            raise
+        wire.on_first = place.leave
+        place.linked()
+
     async def _handle_auto_reconnect(self) -> None:
+        self.ping()  # others wait until Telegram has said something
         # any authorised call tells Telegram to go on sending updates; the difference fetches what was missed
         await self.catch_up()
         self._on_reconnect()
@@ -325,6 +370,11 @@ class SessionClient(TelegramClient):
             else:  # a channel's row has no use for qts, but this: the last message known
                 stored = _types.updates.State(state.pts, state.last_id, now, 0, unread_count=0)
             await _value(session.set_update_state(entry, stored))
+
+
+def _looked_at(future: asyncio.Future[object]) -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 async def _value(result: Any) -> Any:

@@ -72,6 +72,7 @@ class Connection:
         self._on_lost = on_lost
         self.limits: set[Limit] = set()
         self._closing = False
+        self._silent = 0
         self.since = time.time()
 
     @property
@@ -98,6 +99,27 @@ class Connection:
                 (me,) = await client(GetUsersRequest([InputUserSelf()]))
                 if not client._self_id:
                     client._mb_entity_cache.set_self_user(me.id, me.bot, me.access_hash)
+
+    def look(self) -> int:
+        """Looks whether anything came since the last look; says at how many looks in a row nothing had."""
+        sender: Any = self.client._sender
+        if not sender._user_connected or not sender._transport_connected():
+            self._silent = 0  # it connects, or has given up
+        elif sender._connection.heard:
+            sender._connection.heard = False
+            self._silent = 0
+        else:
+            self._silent += 1
+        return self._silent
+
+    def drop(self) -> None:
+        """Has Telethon make another connection in place of this one, from which nothing comes."""
+        self._silent = 0
+        sender: Any = self.client._sender
+        wire = sender._connection
+        sender._start_reconnect(ConnectionError("no answer: the connection is dead"))
+        if wire is not None and wire._writer is not None:
+            wire._writer.transport.abort()  # closing would wait until what was written has left
 
     async def close(self) -> None:
         """Disconnects, and stores the update state in the session."""

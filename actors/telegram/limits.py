@@ -70,7 +70,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Scraping operations at once, within `operations` (R-G1)."""
 
     connecting: int = 10
-    """Sessions that connect at once. Hazard of a high one: a storm after an outage."""
+    """Sessions that connect at once, reconnects included, the most urgent first (see `gate`). Hazard of a high one: a
+    storm after an outage."""
 
     kinds: Mapping[str, int] = {}
     """Limits of further kinds, such as `{"sending": 20}`, each within `operations`."""
@@ -94,6 +95,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     rpc_timeout: float = 60.0
     """Seconds a single call to Telegram may take; Telethon itself would wait for ever."""
+
+    liveness: float = 60.0
+    """Seconds within which a connection that is there and dead is found, and another made. Hazard of a short one: a
+    ping of each quiet session in two thirds of it, and a slow network is taken for a dead one."""
 
     peer_flood: float | None = None
     """Seconds that sending pauses after PEER_FLOOD, for which Telegram names no end. Default: None, until a person has
@@ -122,7 +127,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             _check_count(name, getattr(self, name))
         for kind, limit in self.kinds.items():
             _check_count(f"kinds[{kind!r}]", limit)
-        for name in ("queue_timeout", "permit_timeout", "rpc_timeout", "pace_recovery"):
+        for name in ("queue_timeout", "permit_timeout", "rpc_timeout", "liveness", "pace_recovery"):
             _check_seconds(name, getattr(self, name))
         if self.peer_flood is not None:
             _check_seconds("peer_flood", self.peer_flood)

@@ -48,6 +48,7 @@ from telestage.actors.telegram.scope import Turn, in_turn, named
 from telestage.actors.telegram.stored import StoredSession
 from telestage.messages import (
     FloodSeen,
+    Kind,
     Operation,
     PermitReturned,
     SendMessage,
@@ -138,7 +139,8 @@ class SessionActor(Actor):
         operation = f"{book.name}/connect/{book.restarts}"
         connection = book.connection = Connection(self._new_client(), self._lost, book.lease)
         try:
-            async with permit(self, self._manager, self._board, book.name, operation, CONNECTING, _CONNECT_PRIORITY):
+            priority = _CONNECT_PRIORITY + self._urgency()
+            async with permit(self, self._manager, self._board, book.name, operation, CONNECTING, priority):
                 await connection.open()
         except Exception as error:
             seconds = flood_seconds(error)
@@ -389,9 +391,17 @@ class SessionActor(Actor):
             on_flood=lambda seconds, what: self._park(UPDATES, what, seconds),
             on_reconnect=lambda: self.ref.signal(_Reconnected()),
             route=self._route,
+            gate=(self._board.gate, self._urgency),
             lease=book.lease,
             **options,
         )
+
+    def _urgency(self) -> int:
+        """How urgent a connection is: the highest priority of what runs or waits; less than any if nothing does."""
+        running = self._book.running
+        least = -_CONNECT_PRIORITY if running is None else self._limits.priority(Kind(running.kind))
+        waiting = self.ref.top_priority
+        return least if waiting is None else max(least, min(waiting, _CONNECT_PRIORITY))
 
     async def _route(self, requests: Sequence[TLRequest], call: Work) -> object:
         """Makes a call from outside a turn an operation of this session."""

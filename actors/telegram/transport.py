@@ -13,6 +13,7 @@ overdue, and whatever of it runs first finds the lease ended.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,10 @@ class _Direct(Connection):
     _writer: Any
     _send_queue: Any
     _recv_queue: Any
+    heard = False
+    """Whether anything came since somebody last set this to False."""
+    on_first: Callable[[], None] | None = None
+    """Is called once, when the first packet has come, or when there is to come none any more."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # Telethon's
@@ -51,8 +56,21 @@ class _Direct(Connection):
         while self._connected:
             packet = await self._recv()  # type: ignore[no-untyped-call]  # Telethon's
             if packet:
+                self.heard = True
+                if self.on_first is not None:
+                    self._first()
                 return packet
         raise ConnectionError("Not connected")
+
+    async def disconnect(self) -> None:
+        """Ends the connection."""
+        self._first()
+        await super().disconnect()  # type: ignore[no-untyped-call]  # Telethon's
+
+    def _first(self) -> None:
+        first, self.on_first = self.on_first, None
+        if first is not None:
+            first()
 
     async def _send_loop(self) -> None:
         """Telethon's makes a task of it as it connects. Nothing is left for it to do."""
