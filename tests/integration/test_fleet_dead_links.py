@@ -199,7 +199,7 @@ async def test_a_server_that_takes_connections_and_never_answers_holds_up_no_pla
     monkeypatch.setattr("telestage.actors.telegram.gate.HOLD_SECONDS", 0.1)
     users = [telegram.add_user(f"user{number}") for number in range(4)]
     async with Proxy(telegram.port) as proxy:
-        fleet = new_fleet(limits=Limits.unpaced(connecting=1, liveness=0.6))
+        fleet = new_fleet(limits=Limits.unpaced(connecting=1))
         for user in users:
             fleet.add(user.username, session=proxy.session(user))
         async with fleet:
@@ -207,5 +207,6 @@ async def test_a_server_that_takes_connections_and_never_answers_holds_up_no_pla
             proxy.cut()
             await eventually(lambda: proxy.connects >= 8)
             proxy._delay = 0.0
+            proxy.cut()
             for user in users:
                 assert (await asyncio.wait_for(fleet[user.username].get_me(), 10.0)).username == user.username
