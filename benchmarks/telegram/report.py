@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
+from benchmarks.telegram.rungs import PARTS
 from benchmarks.telegram.workloads import WORKLOADS
 
 __all__ = ["ScaleFigures", "TelegramFigures", "lines", "outcome"]
@@ -28,6 +29,11 @@ _HEAD = [
     "cancellation, and status.",
     "",
 ]
+_LADDER_HEAD = [
+    "Each line has what the lines above it have, in a process of its own. A session's client does with less what a",
+    "plain one does, which pays for most of the rest (docs/decisions/0010-the-client-does-with-less.md).",
+    "",
+]
 _SCALE_HEAD = [
     "Very many sessions in one process, and as many plain clients in another. All connect ten at once. A fleet with",
     "its usual 50 permits and the plain clients, which have no limit, then send as fast as they can; 10 urgent",
@@ -43,6 +49,11 @@ def lines(figures: TelegramFigures, scale: ScaleFigures) -> list[str]:
     if figures:
         table += [*_HEAD, *_rule(["", "", "Telethon", "telestage", "times", "goal", ""])]
         table += [_row(row) for row in _overhead_rows(figures)]
+    for workload in WORKLOADS:
+        if workload.ladder and workload.name in figures:
+            table += ["", f"### What each part adds: {workload.title}", "", *_LADDER_HEAD]
+            table += [*_rule(["", "CPU", "to the line before", "times Telethon's"])]
+            table += [_row(row) for row in _ladder_rows(figures[workload.name])]
     if scale:
         count = int(scale["whole"]["telestage"][0]["count"])
         table += ["", f"### {count:,} sessions", "", *_SCALE_HEAD]
@@ -75,6 +86,20 @@ def _overhead_rows(figures: TelegramFigures) -> Iterator[list[str]]:
                 "" if goal is None else f"at most {goal:g}",
                 "" if goal is None else _met(median(found) <= goal),
             ]
+
+
+def _ladder_rows(row: Mapping[str, Sequence[Mapping[str, float]]]) -> Iterator[list[str]]:
+    taken = {name: [batch["cpu"] for batch in row[name]] for name in PARTS if name in row}
+    before: list[float] | None = None
+    for name, each in taken.items():
+        added = (
+            ""
+            if before is None
+            else f"{median(mine - below for mine, below in zip(each, before, strict=True)):+,.0f} us"
+        )
+        times = median(mine / bare for mine, bare in zip(each, taken["Telethon"], strict=True))
+        yield [PARTS[name], f"{median(each):,.0f} us", added, f"{times:.2f}"]
+        before = each
 
 
 def _scale_rows(scale: ScaleFigures) -> Iterator[list[str]]:

@@ -14,15 +14,17 @@ from telethon.sessions import StringSession
 
 from benchmarks.telegram.contestants import CONTESTANTS, Contestant, Handler
 from telestage.actors import Actor, ActorSystem, Limits, Ref, handles
+from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.checkpoint import Checkpoint
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.handle import new_random_id
+from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
 from telestage.actors.telegram.scope import Turn, in_turn
-from telestage.messages import SendMessage
+from telestage.messages import Kind, SendMessage
 
-__all__ = ["RUNGS"]
+__all__ = ["PARTS", "RUNGS"]
 
 _API = (1, "hash")
 _CONNECTING = 10
@@ -103,6 +105,19 @@ class _Sender(Actor):
             return await perform(request, connection.client)
 
 
+class _Permitted(_Sender):
+    def __init__(self, name: str, connection: Connection, board: PermitBoard) -> None:
+        super().__init__(name, connection)
+        self._board = board
+
+    @handles(SendMessage)
+    async def send(self, request: SendMessage) -> object:
+        operation = str(request.random_id)
+        # as many permits as sessions: one is always free, and the manager needn't be asked
+        async with permit(self, self.ref, self._board, self._name, operation, Kind.SENDING.value, 1):
+            return await super().send(request)
+
+
 class _Mailbox(_Client):
     """And an actor with a mailbox, which is asked, with deadlines for the wait and for the answer."""
 
@@ -132,11 +147,33 @@ class _Mailbox(_Client):
         await super().stop()
 
 
+class _Permit(_Mailbox):
+    """And a permit of its kind, of a fleet's."""
+
+    def __init__(self, sessions: Sequence[StringSession], permits: int | None = None) -> None:
+        super().__init__(sessions)
+        self._board = PermitBoard(self._limits)
+
+    def _sender(self, name: str, connection: Connection) -> Ref:
+        return self._system.spawn(_Permitted, name, connection, self._board, name=name, capacity=100)
+
+
 RUNGS: dict[str, type[Contestant]] = {
     "Telethon": CONTESTANTS["Telethon"],
-    "its client": _Client,
+    "client": _Client,
     "deadline": _Deadline,
     "mailbox": _Mailbox,
+    "permit": _Permit,
     "telestage": CONTESTANTS["telestage"],
 }
 """The lowest first."""
+
+PARTS = {
+    "Telethon": "a plain client",
+    "client": "a session's own client instead, which has a deadline for each call",
+    "deadline": "and a deadline for all of it, by which a lost connection ends it, too",
+    "mailbox": "and an actor's mailbox, with deadlines for the wait and the answer",
+    "permit": "and a permit",
+    "telestage": "and the rest: an operation as a value, its status, names, floods, errors and metrics",
+}
+"""What each adds."""

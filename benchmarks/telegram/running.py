@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks.telegram.contestants import CONTESTANTS
 from benchmarks.telegram.report import ScaleFigures, TelegramFigures
+from benchmarks.telegram.rungs import RUNGS
 from benchmarks.telegram.workloads import WORKLOADS
 
 __all__ = ["overhead", "scale_runs"]
@@ -54,9 +55,8 @@ def overhead(rounds: int, scale: float, loop: str, say: Callable[[str], None]) -
         for workload in WORKLOADS:
             size = str(max(workload.sessions, int(workload.size * scale)))
             with ExitStack() as stack:
-                turns = {
-                    name: stack.enter_context(_contestant(name, workload.name, size, loop)) for name in CONTESTANTS
-                }
+                names = RUNGS if workload.ladder else CONTESTANTS
+                turns = {name: stack.enter_context(_contestant(name, workload.name, size, loop)) for name in names}
                 for _ in range(_TURNS):
                     for name, turn in turns.items():
                         figures.setdefault(workload.name, {}).setdefault(name, []).append(turn())

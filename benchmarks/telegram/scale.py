@@ -28,7 +28,7 @@ _PERMITS = 50  # the default of a fleet
 _IDLE = 60.0  # seconds, at full scale: Telethon pings once a minute
 _BUSY = 20.0
 _URGENT = 10  # urgent messages under way at once
-_SETTLE = 1.0  # seconds after all have connected, for what that leaves to do
+_SETTLE = 3.0  # seconds after all have connected, for what that leaves to do: a burst's workers are let go in there
 
 
 async def whole(contestant: str, count: int, scale: float) -> dict[str, float]:

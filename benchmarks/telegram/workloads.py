@@ -29,11 +29,13 @@ class Workload:
     size: int
     goal: float | None = None
     """CPU time over plain Telethon's, at most."""
+    ladder: bool = False
+    """Whether it is also done with each part of a fleet by itself."""
 
 
 WORKLOADS = (
     Workload("sequence", "1 session sends, one message after another", 1, 600),
-    Workload("parallel", "100 sessions send at once", 100, 2000, 1.05),
+    Workload("parallel", "100 sessions send at once", 100, 2000, 1.05, ladder=True),
     Workload("updates", "100 sessions get each message, a monitor each", 100, 3000),
 )
 
