@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
 import stat
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -16,11 +17,22 @@ from telethon import events
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
-from telestage.actors import Directive, Fleet, Ownership, Supervision
+from telestage.actors import (
+    Directive,
+    Fleet,
+    Ownership,
+    SessionNotStored,
+    StoredSession,
+    StoreError,
+    StoreKeyError,
+    Supervision,
+)
 from telestage.cli.checking import loopback_host, monitor_name
+from telestage.cli.errors import CommandError
 from telestage.cli.fleetfile import MonitorTable, ServerTable, SessionTable
 from telestage.cli.handlers import handler_at
 from telestage.cli.loading import LoadedFile
+from telestage.cli.sessions import opened_store
 
 __all__ = ["BuiltFleet", "trust_server"]
 
@@ -55,6 +67,9 @@ class BuiltFleet:
             keys: dict[bytes, int] = {}
             for index, session in enumerate(table.sessions):
                 where = f"sessions[{index}]"
+                if session.stored is not None:
+                    self._add_stored(session, session.stored)
+                    continue
                 opened = _opened(session, where, loaded)
                 cleanup.callback(opened.close)
                 self._add(session, opened, keys, index)
@@ -85,6 +100,37 @@ class BuiltFleet:
             opened.set_dc(opened.dc_id, loopback_host(server.host), server.port)
         self.fleet.add(table.name, session=opened, **table.client.options())
 
+    def _add_stored(self, table: SessionTable, name: str) -> None:
+        session = StoredSession(name)
+        server = self._loaded.fleet.server
+        if server is not None:
+            session.lead_to(server.host, server.port)
+        self.fleet.add(table.name, session=session, **table.client.options())
+
+    async def check_stored(self) -> None:
+        """Makes sure that the stored sessions are in the store, and can be opened.
+
+        Raises:
+            FleetFileError: One isn't.
+            CommandError: The store can't be read, or its key isn't there.
+        """
+        loaded = self._loaded
+        stored = [(n, each.stored) for n, each in enumerate(loaded.fleet.sessions) if each.stored is not None]
+        if not stored or self.fleet.store is None:
+            return
+        if not await asyncio.to_thread(Path(self.fleet.store.path).is_file):
+            raise loaded.wrong("store", "there is no file of that name; `telestage sessions import` makes one")
+        try:
+            async with self.fleet.store as store:
+                sessions = await opened_store(store)
+                for index, name in stored:
+                    try:
+                        await sessions.get(name)
+                    except SessionNotStored as error:
+                        raise loaded.wrong(f"sessions[{index}].stored", error.reason) from None
+        except (StoreError, StoreKeyError) as error:
+            raise CommandError(str(error)) from error
+
     def _watch(self, table: MonitorTable, where: str) -> None:
         handler = handler_at(table.handler, f"{where}.handler", self._loaded)
         try:
@@ -96,7 +142,7 @@ class BuiltFleet:
         self.fleet.on(event, sessions=table.sessions, name=name, supervision=supervision)(handler)
 
 
-def trust_server(public_key: Path | None, cleanup: ExitStack) -> None:
+def trust_server(public_key: Path | None, cleanup: ExitStack | AsyncExitStack) -> None:
     """Until `cleanup` closes, clients trust a loopback server's key: that of the PEM file, or the one they all have.
 
     Raises:

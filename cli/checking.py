@@ -22,7 +22,7 @@ def check(fleet: FleetFile, settled: Settled) -> None:
     """Raises what `settled.complain` makes of the first thing that is wrong."""
     if fleet.server is not None:
         _check_server(fleet.server, settled)
-    _check_sessions(fleet.sessions, settled)
+    _check_sessions(fleet.sessions, settled, in_store=fleet.store is not None)
     for kind in fleet.limits.kinds:
         if kind not in _KINDS:
             raise settled.complain(f"limits.kinds.{kind}", f"unknown kind; {nearest(kind, _KINDS)}")
@@ -56,7 +56,7 @@ def _check_server(server: ServerTable, settled: Settled) -> None:
         )
 
 
-def _check_sessions(sessions: list[SessionTable], settled: Settled) -> None:
+def _check_sessions(sessions: list[SessionTable], settled: Settled, *, in_store: bool) -> None:
     names: dict[str, int] = {}
     for index, session in enumerate(sessions):
         where = f"sessions[{index}]"
@@ -64,13 +64,17 @@ def _check_sessions(sessions: list[SessionTable], settled: Settled) -> None:
         if first != index:
             shown = settled.shown(session.name, f"{where}.name")
             raise settled.complain(f"{where}.name", f"{shown} is the name of sessions[{first}] already")
-        if session.session is not None and session.session_file is not None:
-            raise settled.complain(where, "has both session and session_file; give one of them")
-        if session.session is None and session.session_file is None:
+        given = [key for key in ("session", "session_file", "stored") if getattr(session, key) is not None]
+        if len(given) > 1:
+            both = "both " if len(given) == 2 else ""
+            raise settled.complain(where, f"has {both}{' and '.join(given)}; give one of them")
+        if not given:
             raise settled.complain(
                 f"{where}.session",
                 "is missing; expected a session string or a path that ends in .session, or session_file instead",
             )
+        if session.stored is not None and not in_store:
+            raise settled.complain(f"{where}.stored", "needs store: the path of the store that has the session")
 
 
 def _check_monitors(fleet: FleetFile, settled: Settled) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from telestage.actors import StoreError
 from telestage.cli.building import BuiltFleet
+from telestage.cli.errors import CommandError
 from telestage.cli.live import LiveReporter
 from telestage.cli.loading import load
 from telestage.cli.login import Login, login
@@ -29,7 +31,8 @@ def check_file(path: Path, level: int, *, json: bool) -> None:
         FleetFileError: Something is wrong with it.
     """
     loaded = load(path, os.environ)
-    with logging_to(None, level, loaded.secrets), BuiltFleet(loaded):
+    with logging_to(None, level, loaded.secrets), BuiltFleet(loaded) as built:
+        asyncio.run(built.check_stored())
         sessions, monitors = len(loaded.fleet.sessions), len(loaded.fleet.monitors)
     if json:
         print(msgspec.json.encode({"ok": True, "sessions": sessions, "monitors": monitors}).decode())
@@ -42,7 +45,7 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
 
     Raises:
         FleetFileError: Something is wrong with the file; nothing was begun.
-        CommandError: Every session has ended.
+        CommandError: Every session has ended, or the store can't be used.
     """
     loaded = load(path, os.environ)
     console = Console()
@@ -55,15 +58,18 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
         reporter = PlainReporter()
     with logging_to(LogHandler(reporter), level, loaded.secrets), BuiltFleet(loaded) as built:
         table = loaded.fleet
-        asyncio.run(
-            run_fleet(
-                built.fleet,
-                reporter,
-                start_timeout=table.start_timeout,
-                stop_timeout=table.stop_timeout,
-                seconds=seconds,
-            )
+        asyncio.run(built.check_stored())
+        running = run_fleet(
+            built.fleet,
+            reporter,
+            start_timeout=table.start_timeout,
+            stop_timeout=table.stop_timeout,
+            seconds=seconds,
         )
+        try:
+            asyncio.run(running)
+        except StoreError as error:
+            raise CommandError(str(error)) from error
 
 
 def login_and_print(request: Login, *, debug: bool) -> None:
@@ -71,7 +77,9 @@ def login_and_print(request: Login, *, debug: bool) -> None:
     # without --debug even Telethon's warnings are left out: what matters of them is in the error
     with logging_to(None if debug else logging.NullHandler(), logging.DEBUG if debug else logging.CRITICAL):
         session = asyncio.run(login(request))
-    if request.output is None:
+    if request.store is not None:
+        print(f"signed in; the session is in {request.store}, as {request.name}", file=sys.stderr)
+    elif request.output is None:
         print(session, flush=True)
     else:
         print(f"signed in; the session is in {request.output}", file=sys.stderr)

@@ -106,6 +106,8 @@ class SessionTable(_Table, frozen=True, kw_only=True):
     session: Annotated[Secret, Meta(description="a session string, or a path that ends in .session")] | None = None
     session_file: _Text | None = None
     """The path of a file with a session string, as `telestage login --output` writes it."""
+    stored: _Text | None = None
+    """The name that it has in the fleet's store."""
     client: ClientTable = ClientTable()
 
 

@@ -19,11 +19,12 @@ from telethon.sessions.abstract import Session
 from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
-from telestage.actors import LoginFailed, sign_in
+from telestage.actors import LoginFailed, SessionStore, Store, StoreError, list_sessions, sign_in
 from telestage.cli.building import trust_server
 from telestage.cli.checking import loopback_host
 from telestage.cli.errors import CommandError, UsageError
 from telestage.cli.prompting import ask
+from telestage.cli.sessions import opened_store
 
 __all__ = ["Login", "login"]
 
@@ -45,6 +46,8 @@ class Login(msgspec.Struct, frozen=True, kw_only=True):
     server: str | None
     public_key: Path | None
     timeout: float
+    store: Path | None = None
+    name: str | None = None
 
     def __repr__(self) -> str:
         return f"Login(api_id={self.api_id})"
@@ -60,6 +63,10 @@ async def login(request: Login) -> str:
     if request.code is not None and request.code_command is not None:
         raise UsageError("--code and --code-command are both given; give one of them")
     output = request.output
+    if (request.store is None) != (request.name is None):
+        raise UsageError("--store and --name go together: where the session is kept, and under which name")
+    if request.store is not None and output is not None:
+        raise UsageError("--store and --output are both given; give one of them")
     if output is not None and output.exists() and not request.force:
         raise UsageError(f"{output} exists; it may be a session that is still in use. --force replaces it")
     if output is not None and not output.parent.is_dir():
@@ -67,7 +74,11 @@ async def login(request: Login) -> str:
     address = None if request.server is None else _address(request.server)
     if request.public_key is not None and address is None:
         raise UsageError("--public-key is for a loopback server: give --server HOST:PORT too")
-    with contextlib.ExitStack() as cleanup:
+    async with contextlib.AsyncExitStack() as cleanup:
+        keeping: SessionStore | None = None
+        if request.store is not None and request.name is not None:
+            # as with a file: before anybody is asked for a code
+            keeping = await _keeping(request.store, request.name, request.force, cleanup)
         if address is not None:
             _trust(request.public_key, cleanup)
         part: Path | None = None
@@ -82,6 +93,9 @@ async def login(request: Login) -> str:
         if address is not None:
             session.set_dc(_LOOPBACK_DC, *address)
         await _signed_in(request, session)
+        if keeping is not None and request.name is not None:
+            await keeping.put(request.name, session, replace=request.force)
+            return ""
         if part is None or output is None:
             return str(session.save())
         if output.suffix == ".session":
@@ -90,6 +104,20 @@ async def login(request: Login) -> str:
             part.write_text(f"{session.save()}\n", encoding="ascii")
         part.replace(output)
         return ""
+
+
+async def _keeping(path: Path, name: str, force: bool, cleanup: contextlib.AsyncExitStack) -> SessionStore:
+    """The open store, in which the name is free."""
+    try:
+        store = await cleanup.enter_async_context(Store(path))
+        listed = {each.name: each for each in await list_sessions(store) if each.stored}
+    except StoreError as error:
+        raise CommandError(str(error)) from error
+    if name in listed and not force:
+        raise UsageError(f"{path} has a session {name!r}; it may be in use. --force replaces it")
+    if name in listed and (owner := listed[name].owner) is not None:
+        raise UsageError(f"session {name!r} is in use by {owner}; stop that first")
+    return await opened_store(store)
 
 
 async def _signed_in(request: Login, session: Session) -> None:
@@ -169,7 +197,7 @@ def _address(server: str) -> tuple[str, int]:
     return address, int(port)
 
 
-def _trust(public_key: Path | None, cleanup: contextlib.ExitStack) -> None:
+def _trust(public_key: Path | None, cleanup: contextlib.AsyncExitStack) -> None:
     try:
         trust_server(public_key, cleanup)
     except OSError as error:

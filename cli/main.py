@@ -141,7 +141,13 @@ def login(
         Path | None,
         typer.Option(metavar="FILE", help="Write the session here, mode 600; SQLite if it ends in .session."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file of --output.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the file of --output, or the session of --name.")
+    ] = False,
+    store: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep the session in this fleet's store, under --name.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="In the store.")] = None,
     server: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="A loopback server.")] = None,
     public_key: ServerKey = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=1, help="For all of it.")] = 300.0,
@@ -164,6 +170,8 @@ def login(
         first_name=sign_up,
         output=output,
         force=force,
+        store=store,
+        name=name,
         server=server,
         public_key=public_key,
         timeout=timeout,
@@ -218,6 +226,14 @@ def loopback(
     serve_until_signal(request, logging.DEBUG if debug or context.obj else logging.WARNING)
 
 
+SessionsStore = Annotated[
+    Path,
+    typer.Option(
+        "--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store; it may run.", show_default=False
+    ),
+]
+StoredName = Annotated[str, typer.Argument(metavar="NAME", help="In the store.", show_default=False)]
+
 jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs in a fleet's store, pause, resume, cancel, retry them.")
 app.add_typer(jobs, name="jobs")
 
@@ -271,6 +287,68 @@ def _change_job(store: Path, job: int, what: str, *, json: bool) -> None:
     from telestage.cli.jobs import change
 
     change(store, job, what, json=json)
+
+
+sessions = typer.Typer(no_args_is_help=False, help="List the sessions of a fleet's store; import, export, remove.")
+app.add_typer(sessions, name="sessions")
+
+
+@sessions.callback(invoke_without_command=True)
+def sessions_list(
+    context: typer.Context,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the sessions of a fleet's store, with who uses each now; import, export and remove them."""
+    if context.invoked_subcommand is not None:
+        return
+    if store is None:
+        raise typer.BadParameter("give the fleet's store: --store FILE", param_hint="--store")
+    from telestage.cli.sessions import list_all
+
+    list_all(store, json=json)
+
+
+@sessions.command("import")
+def sessions_import(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Telethon's .session files, or files with a string; - is stdin."),
+    ],
+    store: SessionsStore,
+    name: Annotated[str | None, typer.Option(help="In the store. Default: the file's name.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Also where there is one of that name.")] = False,
+) -> None:
+    """Put sessions into the store, sealed with the key in TELESTAGE_STORE_KEY. The files are left as they are."""
+    from telestage.cli.sessions import import_files
+
+    import_files(store, files, name=name, replace=replace)
+
+
+@sessions.command("export")
+def sessions_export(name: StoredName, store: SessionsStore) -> None:
+    """Print a session as a string: whoever has it is you. Use it instead of the stored one, not beside it."""
+    from telestage.cli.sessions import export
+
+    export(store, name)
+
+
+@sessions.command("remove")
+def sessions_remove(name: StoredName, store: SessionsStore) -> None:
+    """Take a session out of the store."""
+    from telestage.cli.sessions import remove
+
+    remove(store, name)
+
+
+@sessions.command("new-key")
+def sessions_new_key() -> None:
+    """Print a new key for TELESTAGE_STORE_KEY. Without it the sessions of a store can't be opened: don't lose it."""
+    from telestage.cli.sessions import print_new_key
+
+    print_new_key()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

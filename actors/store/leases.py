@@ -27,7 +27,7 @@ from telestage.actors.store.database import Store
 from telestage.actors.store.errors import LeaseHeld, LeaseLost, StoreError
 from telestage.actors.store.owner import Owner
 
-__all__ = ["Lease", "LeaseStatus", "Leases", "lease_status"]
+__all__ = ["Lease", "LeaseStatus", "Leases", "lease_status", "prepare_leases"]
 
 _log = logging.getLogger("telestage.store")
 
@@ -131,7 +131,7 @@ class Leases:
         Raises:
             StoreError: The store can't be written.
         """
-        await self._store.prepare(PART, MIGRATIONS)
+        await prepare_leases(self._store)
 
     async def take(self, key: str, name: str) -> Lease:
         """Takes the lease of `key`, for `name`. One that this name holds and that is valid stays as it is.
@@ -288,6 +288,11 @@ class Leases:
             cut()
         if lease.on_lapse is not None:
             lease.on_lapse()
+
+
+async def prepare_leases(store: Store) -> None:
+    """Makes the table of leases, or brings it up to date."""
+    await store.prepare(PART, MIGRATIONS)
 
 
 def lease_status(connection: sqlite3.Connection) -> dict[str, LeaseStatus]:

@@ -21,6 +21,7 @@ from telethon.sessions.abstract import Session
 from telethon.tl.types.updates import State
 
 from telestage.actors.store import Lease, LeaseStatus, Store, Vault, lease_status
+from telestage.actors.store.leases import prepare_leases
 from telestage.actors.telegram.entities import Row
 from telestage.actors.telegram.errors import SessionNotStored
 from telestage.actors.telegram.fingerprint import fingerprint
@@ -236,11 +237,15 @@ async def list_sessions(store: Store) -> list[SessionListing]:
         return rows, lease_status(connection)
 
     await store.prepare(_PART, _MIGRATIONS)
+    await prepare_leases(store)
     rows, leases = await store.read(find)
-    listed = [
-        _listing(name, leases.pop(mark, None), stored=True, user_id=user_id, dc=dc) for name, user_id, dc, mark in rows
+    marks = {mark for *_, mark in rows}
+    listed = [_listing(name, leases.get(mark), stored=True, user_id=user_id, dc=dc) for name, user_id, dc, mark in rows]
+    listed += [
+        _listing(lease.name, lease, stored=False, user_id=None, dc=None)
+        for lease in leases.values()
+        if lease.key not in marks
     ]
-    listed += [_listing(lease.name, lease, stored=False, user_id=None, dc=None) for lease in leases.values()]
     return sorted(listed, key=lambda each: each.name)
 
 
