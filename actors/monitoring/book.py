@@ -219,6 +219,8 @@ class EventBook:
         self.ref = ref
         self.turn += 1
         self.queue.awake = False
+        self._leave_span()
+        self.failed += self.running  # the last instance was left behind with it
         self.running = 0
         self.wake()
 
@@ -234,6 +236,14 @@ class EventBook:
         if handler is not None:
             handler.ended(calls, ns)
         self.processed += succeeded
+
+    def _leave_span(self) -> None:
+        """The call that runs now is left behind, so that they won't end: those that have been made count."""
+        ended = self.under_way
+        handler, self._spanned = self._spanned, None
+        if handler is not None:
+            handler.calls += ended
+        self.processed += ended
 
     def settle(self, failed: bool) -> None:
         """An event has been handled."""
@@ -318,7 +328,7 @@ class EventBook:
         self.queue.clear()
         self.discarded += given_up
         self.running = 0
-        self._spanned = None
+        self._leave_span()
         self.queue.awake = False
         self.queue.limit = 0
         return given_up

@@ -212,6 +212,51 @@ async def test_a_handler_that_was_left_behind_takes_no_further_event(trusted):
     assert (stats.processed - before, stats.failed, stats.unhandled, stats.discarded) == (0, 0, 1, 1)
 
 
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("ends", ["stopped", "killed"])
+async def test_what_was_handled_counts_though_the_next_call_is_left_behind(ends):
+    """R-E6: at any instant each event is in one place; calls that are timed together are no less exact."""
+    hang = Hang(resists=True)
+
+    async def handler(event):
+        if event.data:
+            await hang(event)
+
+    def counts():
+        stats = monitor.get_stats()
+        places = stats.processed + stats.failed + stats.discarded + stats.queue_depth + stats.running
+        assert stats.accepted == places
+        handled = stats.handlers[0]
+        return stats.accepted, stats.processed, handled.calls, handled.successes, handled.failures
+
+    async with ActorSystem() as system:
+        monitor = EventMonitor("m", system=system)
+        monitor.register_handler("a", handler)
+        await monitor.start_monitoring()
+        for _ in range(20):
+            await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+        for n in (*[0] * 5, 1, *[0] * 3):
+            await monitor.queue_event(Event("a", "test", {"hangs": n} if n else {}))
+        await hang.begun.wait()
+        during = counts()
+        if ends == "stopped":
+            given_up = await monitor.stop_monitoring(drain=False, timeout=0.5)
+        else:
+            given_up = 0
+            system.find("/m").kill("for the test")
+            await monitor.idle(60.0)
+        after = counts()
+        hang.go_on.set()
+        assert during == (29, 25, 25, 25, 0)
+        assert (given_up, *after) == ((4, *during) if ends == "stopped" else (0, 29, 28, 28, 28, 0))
+        assert (monitor.get_stats().failed, monitor.get_stats().running) == (ends == "killed", 0)
+        before = counts()
+        await asyncio.sleep(1.0)
+        assert counts() == before
+        await monitor.stop_monitoring()
+
+
 async def test_a_handler_can_not_wait_for_its_own_monitor_to_stop():
     """R-D3: it is told so at once."""
     monitor = EventMonitor("m")
