@@ -161,3 +161,17 @@ async def test_a_session_with_many_operations_does_not_starve_one_with_a_single_
         one = asyncio.ensure_future(fleet["bob"].call(note("bob")))
         await asyncio.gather(*many, one)
     assert order.index("bob") <= 2
+
+
+async def test_a_free_permit_takes_no_message(telegram, new_fleet):
+    """R-G1: the manager has nothing to do with a send that nobody waits for; its books have it all the same."""
+    alice, _ = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+    async with fleet:
+        manager = next(each for each in fleet._system.statistics() if each.path == "/manager")
+        granted = fleet.status().permits.total.granted
+        for number in range(5):
+            await fleet["alice"].send_message("bob", str(number))
+        after = next(each for each in fleet._system.statistics() if each.path == "/manager")
+        assert after.processed == manager.processed
+        assert fleet.status().permits.total.granted == fleet.status().permits.total.returned == granted + 5

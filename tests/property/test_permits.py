@@ -64,16 +64,24 @@ class Permits(RuleBasedStateMachine):
         kind=st.sampled_from(KINDS),
         priority=st.integers(-1, 2),
         count=st.integers(1, 3),
+        take=st.booleans(),
     )
-    def ask(self, session, kind, priority, count):
+    def ask(self, session, kind, priority, count, take):
+        """As a session does: it takes a permit that is free, and asks for one only if there is none."""
         asked = []
         for _ in range(count):
             self.number += 1
             self.now += 0.25
             request = PermitRequest(operation_id=f"op{self.number}", session=session, kind=kind, priority=priority)
+            taken = take and self.pool.take(session, request.operation_id, kind, self.now)
+            assert not taken or not self.waiting  # nobody is passed over
+            assert self.pool.waiting == bool(self.waiting)
             self.waiting.append(request)
-            grant = self.pool.request(request, self.now)
-            assert ([] if grant is None else [grant.request.operation_id]) == self.grant()
+            if taken:
+                assert self.grant() == [request.operation_id]
+            else:
+                grant = self.pool.request(request, self.now)
+                assert ([] if grant is None else [grant.request.operation_id]) == self.grant()
             asked.append(request)
         return asked
 
