@@ -133,13 +133,15 @@ async def test_a_monitor_that_knows_its_types_takes_no_other(types):
     async with EventMonitor("m", EventMonitorConfig(event_types=types)) as monitor:
         monitor.register_handler(Alert.LOW_FUEL, got.append)
         await give(monitor, Event(Alert.LOW_FUEL, "test"), "low_fuel", "low_fuel", "arrived")
+        assert await monitor.queue_event(Event("arrived", "test"))  # the monitor is at it now
         with pytest.raises(UnknownEventType, match="landed"):
             await monitor.queue_event(Event("landed", "test"))
         with pytest.raises(UnknownEventType, match="'arrived', 'low_fuel'"):
             monitor.register_handler("landed", got.append)
+        assert await monitor.idle(5.0)
         assert len(got) == 3
-        assert monitor.get_stats().unhandled == 1
-        assert monitor.get_stats().accepted == 4
+        assert monitor.get_stats().unhandled == 2
+        assert monitor.get_stats().accepted == 5
 
 
 async def test_what_is_no_event_is_refused():
@@ -280,6 +282,50 @@ async def test_a_retryable_error_that_stays_is_one_failure_in_the_end():
         assert (handler_of(monitor).calls, handler_of(monitor).retries, handler_of(monitor).failures) == (3, 2, 1)
         assert monitor.get_stats().failed == 1
         assert handler_of(monitor).consecutive_failures == 1
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("first_fails", [True, False])
+async def test_an_event_that_several_handlers_want_again_is_counted_once_by_how_all_of_them_ended(first_fails):
+    """R-E4, R-E6: failed if one of them failed, whichever came to its end first."""
+    asked = []
+
+    def sooner(event):
+        asked.append("sooner")
+        if first_fails or asked.count("sooner") == 1:
+            raise RetryableError
+
+    def later(event):
+        asked.append("later")
+        if not first_fails or asked.count("later") == 1:
+            raise RetryableError
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", sooner, policy=HandlerPolicy(max_retries=1, retry_backoff=SOON))
+        slow = Backoff(first=5.0, jitter=0.0)
+        monitor.register_handler("a", later, policy=HandlerPolicy(max_retries=1, retry_backoff=slow))
+        await monitor.queue_event(Event("a", "test"))
+        await asyncio.sleep(1.0)
+        assert (monitor.get_stats().failed, monitor.get_stats().processed, monitor.get_stats().queue_depth) == (0, 0, 1)
+        assert await monitor.idle(10.0)
+        assert asked == ["sooner", "later"] * 2
+        assert (monitor.get_stats().failed, monitor.get_stats().processed, monitor.get_stats().accepted) == (1, 0, 1)
+
+
+async def test_a_handler_that_takes_itself_away_is_not_called_again():
+    """R-E4: though it asks for it, and would be at once."""
+    calls = []
+
+    def handler(event):
+        calls.append(event)
+        monitor.unregister_handler("a", handler)
+        raise RetryableError
+
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", handler, policy=HandlerPolicy(keep_order=True, retry_backoff=SOON))
+        await give(monitor, "a", "a")
+    assert len(calls) == 1
+    assert (monitor.get_stats().failed, monitor.get_stats().unhandled) == (1, 1)
 
 
 async def test_others_do_not_wait_while_a_retry_is_due():

@@ -10,6 +10,7 @@ import pytest
 from telestage.actors import (
     Actor,
     ActorSystem,
+    Backoff,
     Event,
     EventMonitor,
     EventMonitorConfig,
@@ -18,6 +19,7 @@ from telestage.actors import (
     HealthState,
     MonitorStopped,
     NameTaken,
+    RetryableError,
 )
 
 EVENT = Event("a", "test")
@@ -149,6 +151,7 @@ async def test_a_stop_without_draining_gives_up_what_waits_and_cancels_what_runs
     assert await monitor.stop_monitoring(drain=False) == 5
     assert hang.cancelled == 1
     stats = monitor.get_stats()
+    assert (stats.handlers[0].calls, stats.handlers[0].successes, stats.handlers[0].failures) == (1, 0, 1)
     assert (stats.accepted, stats.processed, stats.discarded, stats.running, stats.queue_depth) == (5, 0, 5, 0, 0)
     assert "5 events were given up" in caplog.text
 
@@ -327,6 +330,62 @@ async def test_a_system_that_ends_first_takes_the_monitor_with_it():
         await monitor.queue_event(EVENT)
     assert monitor.health().state is HealthState.STOPPED
     assert await monitor.stop_monitoring() == 0
+
+
+async def test_no_event_slips_in_once_a_stop_has_begun_nor_after_the_end_of_the_system():
+    """R-E7: also by the quick way, which is open while a handler waits."""
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", hang := Hang())
+    await monitor.start_monitoring()
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    assert await monitor.queue_event(EVENT)
+    stopping = asyncio.ensure_future(monitor.stop_monitoring())
+    await asyncio.sleep(0)
+    with pytest.raises(MonitorStopped):
+        await monitor.queue_event(EVENT)
+    hang.go_on.set()
+    assert await stopping == 0
+
+    hang.go_on.clear()
+    hang.begun.clear()
+    async with ActorSystem() as system:
+        monitor = EventMonitor("n", system=system)
+        monitor.register_handler("a", hang)
+        await monitor.start_monitoring()
+        await monitor.queue_event(EVENT)
+        await hang.begun.wait()
+        assert await monitor.queue_event(EVENT)
+    with pytest.raises(MonitorStopped):
+        await monitor.queue_event(EVENT)
+    await monitor.stop_monitoring()
+
+
+@pytest.mark.virtual_time
+async def test_a_retry_that_is_due_at_a_stop_is_given_up():
+    """R-E7, R-E4: it isn't made when the monitor is started again."""
+    monitor = EventMonitor("m", EventMonitorConfig(retry_backoff=Backoff(first=0.01, jitter=0.0)))
+    calls = []
+
+    def flaky(event):
+        calls.append(event)
+        raise RetryableError
+
+    monitor.register_handler("b", flaky)
+    monitor.register_handler("a", hang := Hang())
+    await monitor.start_monitoring()
+    await monitor.queue_event(Event("b", "test"))
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    await asyncio.sleep(1.0)
+    assert await monitor.stop_monitoring(drain=False) == 2
+    async with monitor:
+        hang.go_on.set()
+        await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+    assert len(calls) == 1
+    stats = monitor.get_stats()
+    assert (stats.accepted, stats.processed, stats.discarded, stats.queue_depth) == (3, 1, 2, 0)
 
 
 async def test_the_tasks_of_concurrent_handlers_are_registered_until_they_end():

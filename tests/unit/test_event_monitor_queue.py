@@ -151,6 +151,22 @@ async def test_block_makes_room_while_a_handler_waits(trusted):
         assert await waiting[2]
 
 
+async def test_who_waits_for_room_is_a_warning_whatever_the_mark(caplog):
+    """R-E3: a queue that may be full without a word says so when somebody has to wait."""
+    monitor, _ = full_monitor(Overflow.BLOCK, warn_at=1.0)
+    await fill(monitor, 0, 1, 2)
+    await asyncio.sleep(0)
+    assert caplog.records == []
+    waiting = asyncio.ensure_future(monitor.queue_event(numbered(3)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "monitor m: its queue is over 100 % full: 3 of 3 events wait"
+    ]
+    async with monitor:
+        assert await waiting
+
+
 async def test_block_ends_at_its_deadline_and_hands_the_event_back():
     """R-E3, R-D3."""
     monitor, got = full_monitor(Overflow.BLOCK, block_timeout=0.02)
