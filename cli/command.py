@@ -13,6 +13,7 @@ from rich.console import Console
 
 from telestage.actors import StoreError
 from telestage.cli.building import BuiltFleet
+from telestage.cli.doctor import examine
 from telestage.cli.errors import CommandError
 from telestage.cli.live import LiveReporter
 from telestage.cli.loading import load
@@ -21,7 +22,7 @@ from telestage.cli.logs import logging_to
 from telestage.cli.reporting import JsonReporter, LogHandler, PlainReporter, Reporter
 from telestage.cli.running import run_fleet
 
-__all__ = ["check_file", "login_and_print", "run_file"]
+__all__ = ["check_file", "doctor_and_print", "login_and_print", "run_file"]
 
 
 def check_file(path: Path, level: int, *, json: bool) -> None:
@@ -70,6 +71,21 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
             asyncio.run(running)
         except StoreError as error:
             raise CommandError(str(error)) from error
+
+
+def doctor_and_print(file: Path | None, *, json: bool) -> int:
+    """Prints what is right and what is wrong; returns the exit code."""
+    wrong = 0
+    # what would be logged is among the findings
+    with logging_to(logging.NullHandler(), logging.CRITICAL):
+        for finding in examine(file, os.environ):
+            wrong += finding.state == "wrong"
+            if json:
+                print(msgspec.json.encode(finding).decode(), flush=True)
+            else:
+                mend = "" if finding.mend is None else f"\n         -> {finding.mend}"
+                print(f"{finding.state:<8} {finding.what}: {finding.found}{mend}", flush=True)
+    return 1 if wrong else 0
 
 
 def login_and_print(request: Login, *, debug: bool) -> None:

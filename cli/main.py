@@ -120,6 +120,23 @@ def run(
 
 
 @app.command()
+def doctor(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FLEET.toml]", help="A fleet file to look at, too.", show_default=False)
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say what is right here, what is wrong, and how to mend it; connects to nothing.
+
+    The exit code is 1 if something is wrong; a warning isn't.
+    """
+    from telestage.cli.command import doctor_and_print
+
+    raise typer.Exit(doctor_and_print(file, json=json))
+
+
+@app.command()
 def login(
     context: typer.Context,
     api_id: Annotated[
