@@ -102,6 +102,7 @@ class UpdateBox(MessageBox):
         self.getting_diff_for: set[Any]
         self.last_ids: dict[int, int] = {}
         self.recent: dict[int, Recent] = {}
+        self.looked: set[int] = set()  # where it is too far behind, and the last messages known have been looked at
         self._checkpoint = checkpoint
         self._put = put
         self._touched: set[int] = set()
@@ -184,7 +185,8 @@ class UpdateBox(MessageBox):
             return (), ()
         found: list[Any] = []
         users, chats = super().process_updates(updates, chat_hashes, found)  # type: ignore[no-untyped-call]  # Telethon's
-        result.extend(self._fresh(found))
+        # each was noted as it was applied
+        result.extend(update for update in found if not isinstance(update, _CONTAINERS))
         return users, chats
 
     def apply_pts_info(self, update: Any, *, reset_deadlines: Any) -> Any:

@@ -1,6 +1,7 @@
 """What Telegram tells of the time in between, and what it doesn't tell: edits, deletions, floods, too long a gap."""
 
 import asyncio
+import datetime
 import shutil
 
 import pytest
@@ -10,6 +11,7 @@ from telethon.sessions import SQLiteSession
 from telestage.actors import Fleet, Limits
 from telestage.messages import SessionState
 from telestage.testing import LoopbackTelegram
+from telestage.testing.loopback.tl import now
 
 CHANNEL = (types.UpdateNewChannelMessage, types.UpdateEditChannelMessage, types.UpdateDeleteChannelMessages)
 PRIVATE = (types.UpdateNewMessage, types.UpdateEditMessage, types.UpdateDeleteMessages)
@@ -346,3 +348,40 @@ async def test_reconnects_are_counted_apart_from_restarts(telegram, new_fleet, e
             await eventually(lambda: telegram.faults.disconnect(alice))
             await eventually(lambda n=n: fleet.status().sessions[0].reconnects == n)
         assert fleet.status().sessions[0].restarts == 0
+
+
+@pytest.mark.parametrize("kind", ["channel", "private"])
+async def test_too_far_behind_the_last_messages_known_are_asked_for_what_became_of_them(
+    new_fleet, eventually, kind, monkeypatch
+):
+    """R-M5: which were edited or deleted meanwhile, each once; what happened before isn't told again."""
+    later = datetime.timedelta()
+    monkeypatch.setattr("telestage.testing.loopback.messaging.now", lambda: now() + later)  # posts and edits have it
+    async with LoopbackTelegram(difference_limit=100) as telegram:
+        alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+        chat = telegram.add_channel("news", members=[alice]) if kind == "channel" else alice
+        fleet = new_fleet(alice)
+        got = record(fleet, CHANNEL if kind == "channel" else PRIVATE)
+
+        def post(text):
+            return telegram.post(chat, text, sender=None if kind == "channel" else bob)
+
+        async with fleet:
+            ids = [post(f"p{n}") for n in range(20)]
+            telegram.edit(chat, ids[3], "edited and known")
+            telegram.delete(chat, [ids[4]])
+            await eventually(lambda: len(got) == 22)
+            later = datetime.timedelta(seconds=2)
+            telegram.faults.refuse_connections()
+            telegram.faults.disconnect(alice)
+            telegram.edit(chat, ids[5], "once")
+            telegram.edit(chat, ids[5], "twice")
+            telegram.delete(chat, [ids[6], ids[7]])
+            new = [post(f"n{n}") for n in range(150)]
+            telegram.edit(chat, new[0], "comes as it is")
+            telegram.faults.accept_connections()
+            await eventually(lambda: len(got) >= 22 + 2 + 150)
+            last = post("last")
+            await eventually(lambda: got[-1] == f"new {last}")
+    assert got[22:24] == [f"edit {ids[5]}", f"gone {ids[6]},{ids[7]}"]
+    assert got[24:-1] == [f"new {id}" for id in new]

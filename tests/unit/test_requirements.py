@@ -13,7 +13,7 @@ NUMBERS = [
     for section, count in {"Q": 8, "G": 7, "D": 4, "M": 5, "T": 4, "E": 7, "S": 5, "X": 6}.items()
     for number in range(1, count + 1)
 ]
-OPEN = {"R-M5", "R-X2", "R-X3"}
+OPEN = {"R-X2", "R-X3"}
 """What is known to be missing, in part or all of it. A gap that isn't listed here must not be in the table, nor the
 other way round."""
 UNPROVEN = {"R-X3"}
