@@ -37,9 +37,11 @@ def demo(
         )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    _log_to(log)
+    if log is not None:
+        log.write_bytes(b"")
+    logging.getLogger().addHandler(logging.NullHandler())  # trouble on purpose: it would only hide the picture
     console = Console()
-    figures, problems = asyncio.run(_run(Play(plan), console))
+    figures, problems = asyncio.run(_run(Play(plan, log), console))
     show_result(figures, problems, console)
     if report is not None:
         data = {"ok": not problems, **msgspec.to_builtins(figures)}
@@ -54,13 +56,3 @@ async def _run(play: Play, console: Console) -> tuple[Report, list[str]]:
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
-
-
-def _log_to(path: Path | None) -> None:
-    """The demo makes trouble on purpose: its log would only hide the picture."""
-    if path is None:
-        logging.getLogger().addHandler(logging.NullHandler())
-        return
-    logging.basicConfig(
-        filename=path, filemode="w", level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s"
-    )

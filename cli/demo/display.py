@@ -65,6 +65,8 @@ def _rows(report: Report) -> list[tuple[str, str, str]]:
         ("events handled", f"{report.events_handled:,} of {report.events_expected:,}", ""),
         ("handler failures", f"{report.handler_failures:,}", f"{report.monitor_restarts:,} monitor restarts"),
         ("session restarts", f"{report.session_restarts}", "one was killed"),
+        ("process crashes", f"{report.crashes}", "SIGKILL; the next one went on"),
+        ("events seen again", f"{report.events_repeated}", "from just before the crash"),
         ("flood waits", f"{report.flood_waits}", "waited out"),
         ("permits", f"{report.permits_granted:,}", f"{report.permits_returned:,} returned"),
         ("operations at once", f"{report.peak_concurrent_operations}", "at most"),
