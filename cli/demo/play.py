@@ -92,7 +92,7 @@ class Play:
             work.create_task(self._make_trouble(stage, troupe))
             work.create_task(self._post(stage))
         progress.phase = "waiting for the last events"
-        await progress.until(lambda: self._done and progress.events >= self.plan.events, _SETTLE_SECONDS)
+        await progress.until(self._over, _SETTLE_SECONDS)
         progress.phase = "stopping"
         await troupe.end()
         self._lives.append(self._status)
@@ -175,6 +175,12 @@ class Play:
             await progress.until(due, _SETTLE_SECONDS)
             await make()
             progress.trouble.append(what)
+
+    def _over(self) -> bool:
+        """All is done, the session that was killed is back, and nobody holds a permit."""
+        permits, sessions = self._status.permits.total, self._status.sessions
+        back = self._connected() and any(session.restarts for session in sessions)
+        return self._done and self.progress.events >= self.plan.events and back and not permits.in_use
 
     def _halfway(self) -> bool:
         """Half of the messages are sent, or half of the posts made; and the flood waits are over."""
