@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
@@ -25,6 +26,7 @@ from telestage.actors.telegram.book import Durable, EventHandler, SessionBook
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
+from telestage.actors.telegram.floodstore import FloodKeeper
 from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.keeping import Keeper, SessionKeeping
 from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
@@ -38,7 +40,7 @@ from telestage.actors.telegram.sources import checked_options, close_session, ne
 from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.tasks import FleetTasks
 from telestage.actors.telegram.watching import FleetMonitors, matching
-from telestage.messages import FleetStatus, PauseSession, RemoveSession, ResumeSession
+from telestage.messages import FleetStatus, FloodStatus, PauseSession, RemoveSession, ResumeSession
 
 __all__ = ["Fleet"]
 
@@ -111,6 +113,7 @@ class Fleet:
         self._store_is_ours = False  # it was opened here
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
+        self._flood_keeper: FloodKeeper | None = None
         self._jobs = Jobs(self._store, self.__getitem__, self.names, self._uses, resume=resume_jobs)
         self._keeper: Keeper | None = None
 
@@ -141,6 +144,7 @@ class Fleet:
             if self._owning is not None:
                 self._system.tasks.spawn(self._owning.leases.keep(), type="leases", owner="fleet")
             self._keeper = await self._new_keeper()
+            self._flood_keeper = await self._new_flood_keeper()
             for book in list(self._books.values()):
                 book.owning = self._owning
                 self._keep(book)
@@ -169,6 +173,9 @@ class Fleet:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             await keeper.close()
+        flood_keeper, self._flood_keeper = self._flood_keeper, None
+        if flood_keeper is not None:
+            await flood_keeper.close()
         await self._close_store()
 
     async def __aenter__(self) -> Self:
@@ -198,7 +205,7 @@ class Fleet:
             raise SessionExists(name)
         if isinstance(session, StoredSession) and self._store is None:
             raise ValueError(f"session {name!r} is to come from a store, and the fleet has none: give it store=")
-        book = new_book(name, session, self._options, options, self._timeouts, self._books.values())
+        book = new_book(name, session, self._options, options, self._timeouts, self._limits, self._books.values())
         self._monitors.begin(book)
         self._books[name] = book
         book.owning = self._owning
@@ -228,6 +235,8 @@ class Fleet:
         if self._books.get(name) is book:  # else somebody else has removed it meanwhile
             self._launches.forget(name)
             del self._books[name]
+            if self._flood_keeper is not None:
+                self._flood_keeper.forget(book.turnstile)
             await close_session(book.session)
 
     async def pause(self, name: str) -> None:
@@ -242,6 +251,17 @@ class Fleet:
     async def resume(self, name: str) -> None:
         """Ends a `pause`. Raises as `pause` does."""
         await self._control(name, ResumeSession(session=name))
+
+    async def resume_sending(self, name: str) -> bool:
+        """Ends the pause of sending that PEER_FLOOD began; says whether there was one. A flood wait goes on (R-X2).
+
+        A person's to decide: find out first why Telegram takes the account for a spammer's. Hazard: an account that
+        goes on as before is banned. `telestage floods resume` does the same by the store.
+
+        Raises:
+            SessionUnknown: There is none of that name.
+        """
+        return self._book(name).turnstile.resume()
 
     async def restart(self, name: str, reason: str = "restart asked for") -> None:
         """Makes a session anew: its operation is interrupted, its queue is kept.
@@ -417,6 +437,15 @@ class Fleet:
         """The actor system below."""
         return self._system
 
+    def floods(self, sessions: str = "*") -> list[FloodStatus]:
+        """What Telegram makes the sessions wait for now (R-X2): which kind, to whom, until when, and why.
+
+        Args:
+            sessions: Names, with `*` and `?` as wildcards.
+        """
+        now = time.time()
+        return [flood for name in self.names(sessions) for flood in self._books[name].turnstile.ledger.now(now)]
+
     def status(self) -> FleetStatus:
         """A picture of the whole fleet. Only reads; disturbs nobody."""
         tasks = self._system.tasks.details() if self._system.running else []
@@ -468,9 +497,19 @@ class Fleet:
         await keeper.open(self._monitors.shared())
         return keeper
 
+    async def _new_flood_keeper(self) -> FloodKeeper | None:
+        if self._store is None:
+            return None
+        tasks = self._system.tasks
+        keeper = FloodKeeper(self._store, lambda work: tasks.spawn(work, type="floods", owner="fleet"))
+        await keeper.open()
+        return keeper
+
     def _keep(self, book: SessionBook) -> None:
-        """Has where its updates stand be stored while the fleet runs."""
+        """Has where its updates stand, and its floods, be stored while the fleet runs."""
         book.keeping = None if self._keeper is None else SessionKeeping(self._keeper, book.name)
+        if self._flood_keeper is not None:
+            self._flood_keeper.keep(book.turnstile)
 
     def _check_durable(self, durable: object) -> None:
         if durable != "soon" and self._store is None:

@@ -35,6 +35,7 @@ from telestage.messages.permits import PermitGranted, PermitRequest, PermitRetur
 from telestage.messages.registry import REGISTRY
 from telestage.messages.status import (
     FleetStatus,
+    FloodStatus,
     MonitorStatus,
     PermitHolder,
     PermitKindStatus,
@@ -60,6 +61,7 @@ __all__ = [
     "EventPriority",
     "FleetStatus",
     "FloodSeen",
+    "FloodStatus",
     "FrameReader",
     "HistoryPage",
     "InvalidMessage",

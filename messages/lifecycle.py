@@ -77,14 +77,17 @@ class RemoveSession(Message, frozen=True, kw_only=True):
 class FloodSeen(Message, frozen=True, kw_only=True):
     """Telegram made a session wait: operations of that kind are parked until `until`, in unix seconds.
 
+    None is until a person resumes it.
+
     `method` is the TL method that was refused, as in `messages.sendMessage`.
     """
 
     session: Text
     kind: Text
     method: Text
-    until: Elapsed
+    until: Elapsed | None
 
     def __post_init__(self) -> None:
         check_text(self, "session", "kind", "method")
-        check_seconds(self, "until", zero=True)
+        if self.until is not None:
+            check_seconds(self, "until", zero=True)

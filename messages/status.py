@@ -7,6 +7,7 @@ Nothing is checked here at construction beyond the types: these values only repo
 from msgspec import field
 
 from telestage.messages.base import Message
+from telestage.messages.checks import Int64
 from telestage.messages.lifecycle import SessionState
 
 
@@ -33,6 +34,25 @@ class SessionStatus(Message, frozen=True, kw_only=True):
     """Kinds that a flood wait parks now, and until when."""
     pid: int | None = None
     """The process it lives in, when that isn't the fleet's own."""
+
+
+class FloodStatus(Message, frozen=True, kw_only=True):
+    """One thing that Telegram makes a session wait for (R-X2)."""
+
+    session: str
+    kind: str
+    """Which kind of request is parked."""
+    peer: Int64 | None = None
+    """The marked id of the only one to whom it is parked; None: to all."""
+    until: float | None
+    """The deadline; None: until a person resumes it, as Telegram named none."""
+    seconds: float | None
+    """For how long it was asked."""
+    method: str
+    """The TL method that was refused, as in `messages.sendMessage`."""
+    seen_at: float
+    reason: str
+    """Telegram's name of it: FLOOD_WAIT, FLOOD_PREMIUM_WAIT, SLOWMODE_WAIT or PEER_FLOOD."""
 
 
 class PermitKindStatus(Message, frozen=True, kw_only=True):

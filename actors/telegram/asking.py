@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from telestage.actors.kernel import ActorKilled, ActorRestarted, ActorStopped, AskTimeout, MailboxFull, Ref
@@ -16,6 +16,7 @@ from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.calls import GaveUp
 from telestage.actors.telegram.errors import FloodParked, OperationTimeout, ReplyLost
 from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.turnstile import HeldBack
 from telestage.messages import Kind
 
 __all__ = ["AnyOperation", "run_operation"]
@@ -23,6 +24,7 @@ __all__ = ["AnyOperation", "run_operation"]
 R = TypeVar("R")
 
 _ROOM_SECONDS = 0.05  # between looks whether a full mailbox has room again
+_AT_LEAST = 0.001  # seconds that are left when the last were spent on waiting
 _SLACK = 10.0  # seconds beyond the sum of an operation's own deadlines: they are to come first
 
 
@@ -63,6 +65,7 @@ async def run_operation(
     *,
     repeatable: bool,
     expecting: type[R] | None = None,
+    requests: Sequence[object] = (),
 ) -> Any:
     """Has the session do it and returns the answer.
 
@@ -70,10 +73,12 @@ async def run_operation(
 
     Args:
         ref: Gives the session's ref, waiting for it if the session is about to be started.
+        requests: What it is going to make, where that is known.
         repeatable: Whether it may be asked for again when the session was restarted while it ran.
 
     Raises:
         ReplyLost: The session was restarted while it ran, and it isn't repeatable or the deadline has come.
+        PaceTimeout: It is held back until after its deadline.
         FloodParked: A flood wait ends after the deadline.
         OperationTimeout: The deadline has come after repetitions.
         SessionDead: The session has ended.
@@ -84,7 +89,12 @@ async def run_operation(
     give_up = clock() + left
     admitted = False
     priority = operation.priority
+    turnstile = book.turnstile
+    place = None if turnstile.pacer is None else turnstile.place(operation, requests)
     while True:
+        if place is not None:
+            await turnstile.enter(operation.correlation_id, place, give_up)
+            left = max(give_up - clock(), _AT_LEAST)
         known = book.ref
         session = known if known is not None and known.alive else await ref()
         try:
@@ -98,10 +108,17 @@ async def run_operation(
             )
         except FloodParked as parked:
             wait = max(0.0, parked.until - time.time())
-            if clock() + wait >= give_up:
+            if clock() + wait >= give_up or not (parked.again or repeatable):
                 raise
             admitted = True
-            await asyncio.sleep(wait)
+            if place is not None:
+                turnstile.leave(operation.correlation_id, place)
+            await turnstile.sit_out(wait)
+        except HeldBack as held:
+            if place is None:
+                raise
+            place.needs = (*place.needs, *(key for key in held.needs if key not in place.needs))
+            admitted = True
         except MailboxFull:
             # one that was taken in before isn't refused when all that a flood wait held up come back at once
             if not admitted or clock() + _ROOM_SECONDS >= give_up:
@@ -120,6 +137,9 @@ async def run_operation(
         except AskTimeout as error:
             _give_up(session, operation)
             raise OperationTimeout(book.name, operation.kind, operation.timeout) from error
+        finally:
+            if place is not None:
+                turnstile.leave(operation.correlation_id, place)
         left = give_up - clock()
 
 

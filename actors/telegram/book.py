@@ -26,9 +26,11 @@ from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.checkpoint import Checkpoint, Mark, Step
 from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.errors import SessionDead, SessionInUse
+from telestage.actors.telegram.floods import end_of
 from telestage.actors.telegram.keeping import SessionKeeping
 from telestage.actors.telegram.once import Once
 from telestage.actors.telegram.owning import Owning, fingerprint
+from telestage.actors.telegram.turnstile import Turnstile
 from telestage.messages import EventPriority, MonitorStatus, SessionState, SessionStatus
 
 __all__ = [
@@ -243,7 +245,9 @@ class Running(msgspec.Struct, frozen=True):
 class SessionBook:
     """One session: its key, its monitors, its floods and its counts."""
 
-    def __init__(self, name: str, session: Session, options: dict[str, object], timeouts: Timeouts) -> None:
+    def __init__(
+        self, name: str, session: Session, options: dict[str, object], timeouts: Timeouts, turnstile: Turnstile
+    ) -> None:
         self.name = name
         self.timeouts = timeouts  # of the whole fleet
         self.session = session
@@ -251,7 +255,7 @@ class SessionBook:
         self.keeping: SessionKeeping | None = None  # of a fleet that has a store
         self.options = options  # for Telethon's constructor
         self.monitors: dict[str, MonitorBook] = {}
-        self.floods: dict[str, float] = {}  # kind -> until, Unix seconds
+        self.turnstile = turnstile
         self.flood_waits = 0
         self.state = SessionState.NEW
         self.reason: str | None = None
@@ -315,6 +319,8 @@ class SessionBook:
             return
         self.state = state
         self.reason = reason
+        if state in (SessionState.STOPPED, SessionState.DEAD):
+            self.turnstile.end()
         if self.settled or state is SessionState.STANDBY:
             waiters, self._waiters = self._waiters, []
             for waiter in waiters:
@@ -342,11 +348,8 @@ class SessionBook:
 
     def parked_until(self, kind: str) -> float | None:
         """Until when (Unix seconds) operations of this kind are parked; None if they aren't."""
-        until = self.floods.get(kind)
-        if until is not None and until <= time.time():
-            del self.floods[kind]
-            return None
-        return until
+        flood = self.turnstile.ledger.parked(kind, time.time())
+        return None if flood is None else end_of(flood)
 
     def status(self) -> SessionStatus:
         """A picture of the session."""
@@ -362,5 +365,5 @@ class SessionBook:
             restarts=self.restarts,
             reconnects=self.reconnects,
             operations=self.operations,
-            floods={kind: until for kind, until in self.floods.items() if until > now},
+            floods={each.kind: end_of(each) for each in self.turnstile.ledger.now(now) if each.peer is None},
         )

@@ -16,13 +16,11 @@ from telethon import TelegramClient
 
 from telestage.actors.telegram.book import MonitorSpec
 from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.shapes import kind_of_request, shape_of
 from telestage.messages import Kind
 
 __all__ = ["CallOperation", "GaveUp", "RegisterMonitor", "RemoveMonitor", "kind_of", "repeatable"]
 
-_SENDING = ("EditMessage", "DeleteMessages", "SaveFilePart", "SaveBigFile")
-_SCRAPING = ("GetHistory", "GetParticipants", "Search", "GetMessages", "GetReplies", "GetDialogs")
-_READING = ("Get", "Search", "Resolve", "Check")
 _INT64 = 2**63
 
 
@@ -108,12 +106,9 @@ class GaveUp(msgspec.Struct, frozen=True):
 
 def kind_of(requests: Sequence[object]) -> Kind:
     """The kind of operation that these requests are; the first decides."""
-    name = type(requests[0]).__name__
-    if hasattr(requests[0], "random_id") or name.startswith(_SENDING):
-        return Kind.SENDING
-    return Kind.SCRAPING if name.startswith(_SCRAPING) else Kind.OTHER
+    return kind_of_request(requests[0])
 
 
 def repeatable(requests: Sequence[object]) -> bool:
     """Whether making these requests twice is the same as once: they only read, or carry a random_id."""
-    return all(hasattr(each, "random_id") or type(each).__name__.startswith(_READING) for each in requests)
+    return all(hasattr(each, "random_id") or shape_of(each).reads for each in requests)

@@ -30,11 +30,13 @@ import logging
 import random
 import re
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from telethon import TelegramClient, errors, types, utils
 from telethon._updates.messagebox import ENTRY_ACCOUNT, GapError
+from telethon.errors.common import MultiError
 from telethon.extensions import markdown
 from telethon.network.connection.connection import Connection
 from telethon.network.connection.tcpfull import ConnectionTcpFull
@@ -48,13 +50,16 @@ from telethon.tl.tlobject import TLObject, TLRequest
 from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Alarms, Limit
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
+from telestage.actors.telegram.errors import FloodParked
 from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.gate import ConnectGate
 from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
+from telestage.actors.telegram.shapes import shape_of
 from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.transport import direct, leased
+from telestage.actors.telegram.turnstile import Turnstile
 from telestage.actors.telegram.updatebox import Behind, UpdateBox
 from telestage.actors.telegram.updatequeue import UpdateQueue
 
@@ -97,6 +102,7 @@ class SessionClient(TelegramClient):
         on_flood: Is told for how many seconds the updates that were missed can't be fetched, and the method.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
         connection: Of Telethon's, by which it talks.
+        turnstile: Of the session; each request passes it.
         lease: Under which the session is used; without it nothing is sent or stored. None: nobody else has the session.
         gate: Where the session waits for its turn to connect, and how urgent that is. None: it doesn't.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
@@ -118,6 +124,7 @@ class SessionClient(TelegramClient):
         connection: type[Connection] = ConnectionTcpFull,
         lease: Lease | None = None,
         gate: tuple[ConnectGate, Callable[[], int]] | None = None,
+        turnstile: Turnstile,
         **options: Any,
     ) -> None:
         connection = direct(connection)
@@ -126,6 +133,7 @@ class SessionClient(TelegramClient):
         super().__init__(session, api_id, api_hash, connection=connection, **options)
         self._lease = lease
         self._gate = gate
+        self._turnstile = turnstile
         self.label = label
         self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
@@ -217,9 +225,9 @@ class SessionClient(TelegramClient):
                     random_id = scope.next_random_id()
                     if random_id is not None:
                         each.random_id = random_id
-            if scope.deadline is not None and scope.deadline.covers(self._rpc_timeout):
-                return await super()._call(sender, request, ordered=ordered)
+            turn = scope
         elif scope is HOUSEKEEPING:
+            turn = None
             if isinstance(request, GetDifferenceRequest | GetChannelDifferenceRequest):
                 return await self._difference(request)
         else:
@@ -230,13 +238,32 @@ class SessionClient(TelegramClient):
                 return await client._call(through, request, ordered=ordered)
 
             return await self._route(requests, call)
-        with Limit(self.alarms, self._rpc_timeout):
-            return await super()._call(sender, request, ordered=ordered)
+        turnstile = self._turnstile
+        if turnstile.armed:
+            await turnstile.admit(requests, turn)
+        try:
+            if turn is not None and turn.deadline is not None and turn.deadline.covers(self._rpc_timeout):
+                result = await super()._call(sender, request, ordered=ordered)
+            else:
+                with Limit(self.alarms, self._rpc_timeout):
+                    result = await super()._call(sender, request, ordered=ordered)
+        except (errors.RPCError, MultiError) as error:
+            turnstile.met(error, request, turn)
+            raise
+        except BaseException:
+            if turn is not None:
+                turn.wrote = True  # it may have been done
+            raise
+        if turn is not None and not turn.again and not all(shape_of(each).reads for each in requests):
+            turn.wrote = True
+        return result
 
     async def _difference(self, request: Any) -> Any:
         """Fetches what was missed; where Telegram can't give it now, that is tried again, and the rest goes on."""
 
         async def call(each: Any) -> Any:
+            if each is not request and self._turnstile.armed:
+                await self._turnstile.admit([each], None)  # a page of a history, in place of what is too long
             with Limit(self.alarms, self._rpc_timeout):
                 return await super(SessionClient, self)._call(self._sender, each)
 
@@ -252,6 +279,13 @@ class SessionClient(TelegramClient):
                 channel: Any = request.channel if isinstance(request, GetChannelDifferenceRequest) else None
                 self._later(seconds, Behind(ENTRY_ACCOUNT if channel is None else channel.channel_id))
             raise
+        except FloodParked as parked:
+            seconds = max(parked.until - time.time(), 0.0)
+            channel = request.channel if isinstance(request, GetChannelDifferenceRequest) else None
+            if not self._left:
+                self._later(seconds, Behind(ENTRY_ACCOUNT if channel is None else channel.channel_id))
+            refused: Any = errors.FloodWaitError  # it carries no annotations
+            raise refused(request, capture=max(1, round(seconds))) from parked  # as Telethon knows it
 
     def _later(self, seconds: float, behind: Behind) -> None:
         def due() -> None:

@@ -95,6 +95,8 @@ class FloodParked(SessionError):
         self.kind = kind
         self.until = until
         self.peer = peer
+        self.again = True
+        """Whether the operation may be begun again then: nothing would be done twice."""
 
 
 def _when(until: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from telethon import errors
 from telethon.errors.common import AuthKeyNotFound
 
-__all__ = ["flood_seconds", "is_peer_flood", "sign_in_reason", "terminal_reason"]
+__all__ = ["flood_reason", "flood_seconds", "is_peer_flood", "sign_in_reason", "terminal_reason", "wait_seconds"]
 
 _TERMINAL: tuple[tuple[type[Exception], str], ...] = (
     (errors.AuthKeyDuplicatedError, "its key was used from two addresses at once and Telegram revoked it"),
@@ -24,6 +24,14 @@ _TERMINAL: tuple[tuple[type[Exception], str], ...] = (
 )
 
 _FLOODS = (errors.FloodWaitError, errors.FloodPremiumWaitError, errors.FloodTestPhoneWaitError)
+
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (errors.FloodPremiumWaitError, "FLOOD_PREMIUM_WAIT"),
+    (errors.SlowModeWaitError, "SLOWMODE_WAIT"),
+    (errors.FloodWaitError, "FLOOD_WAIT"),
+    (errors.FloodTestPhoneWaitError, "FLOOD_WAIT"),
+    (errors.PeerFloodError, "PEER_FLOOD"),
+)
 
 
 def terminal_reason(error: BaseException) -> str | None:
@@ -44,6 +52,16 @@ def is_peer_flood(error: BaseException) -> bool:
     return isinstance(error, errors.PeerFloodError)
 
 
+def flood_reason(error: object) -> str | None:
+    """Telegram's name of what the error asks to wait for; None if it asks for nothing of that kind (R-X2)."""
+    return next((reason for cls, reason in _REASONS if isinstance(error, cls)), None)
+
+
+def wait_seconds(error: object) -> float:
+    """How many seconds a flood wait or a slow mode asks for."""
+    return float(max(1, getattr(error, "seconds", None) or 1))  # FLOOD_WAIT_0 has been seen; at once is too soon
+
+
 def flood_seconds(error: BaseException) -> float | None:
     """How many seconds this kind of request must wait; None if the error isn't a flood wait (R-X2).
 
@@ -51,4 +69,4 @@ def flood_seconds(error: BaseException) -> float | None:
     """
     if not isinstance(error, _FLOODS):
         return None
-    return float(max(1, error.seconds))  # FLOOD_WAIT_0 has been seen; at once would be too soon
+    return wait_seconds(error)

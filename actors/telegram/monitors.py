@@ -19,13 +19,15 @@ from telestage.actors.kernel import Actor, Ref
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import MonitorBook, MonitorSpec, Running, SessionBook
 from telestage.actors.telegram.connection import ConnectionLost
-from telestage.actors.telegram.errors import PermitTimeout
+from telestage.actors.telegram.errors import FloodParked, PermitTimeout
 from telestage.actors.telegram.failures import flood_seconds, terminal_reason
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.monitor import MonitorActor
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.router import Route, Router, find_route
 from telestage.actors.telegram.scope import Turn, in_turn
+from telestage.actors.telegram.shapes import method_of
+from telestage.actors.telegram.turnstile import HeldBack
 from telestage.messages import Kind
 
 __all__ = ["SessionMonitors", "TakeUp"]
@@ -34,6 +36,7 @@ _log = logging.getLogger("telestage.session")
 
 _DROP_SECONDS = 5.0
 _AGAIN_SECONDS = 5.0  # before a monitor is tried again that could not be taken up just then
+_SOON = 0.05  # before a monitor is tried again that was only held back
 _KIND = Kind.MONITORING
 
 
@@ -112,12 +115,14 @@ class SessionMonitors:
             ):
                 book.running = Running(_KIND.value, operation, what, time.time())
                 try:
-                    with in_turn(Turn()), book.connection.within(self._limits.timeout(Kind.OTHER)):
+                    with in_turn(Turn(kind=_KIND.value)), book.connection.within(self._limits.timeout(Kind.OTHER)):
                         route = await find_route(book.connection.client, spec, book.checkpoint)
                 finally:
                     book.running = None
         except ConnectionLost:
             raise
+        except (FloodParked, HeldBack) as error:
+            self._again(monitor, max(error.until - time.time(), _SOON))
         except (PermitTimeout, TimeoutError, ServerError, TimedOutError) as error:
             _log.warning("%s: monitor %s can't begin yet: %r", book.name, spec.name, error)
             self._again(monitor, _AGAIN_SECONDS)
@@ -132,7 +137,7 @@ class SessionMonitors:
             seconds = flood_seconds(error)
             if seconds is None:
                 raise
-            self._park(_KIND.value, what, seconds)
+            self._park(_KIND.value, method_of(getattr(error, "request", None)), seconds)
             self._again(monitor, seconds)
         else:
             self._attach(route, monitor)

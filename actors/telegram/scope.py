@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 from telestage.actors.telegram.alarms import Limit
+from telestage.actors.telegram.errors import FloodParked
+from telestage.actors.telegram.pacing import Place
+from telestage.messages import Kind
 
 __all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn", "named"]
 
@@ -22,13 +26,39 @@ __all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn", "
 class Turn:
     """One turn of a session. After its end, calls that its tasks still make are operations of their own."""
 
-    __slots__ = ("_random_id", "_used", "active", "deadline")
+    __slots__ = (
+        "_random_id",
+        "_used",
+        "active",
+        "again",
+        "deadline",
+        "flood",
+        "kind",
+        "name",
+        "place",
+        "until",
+        "wrote",
+    )
 
-    def __init__(self, random_id: int | None = None) -> None:
+    def __init__(self, random_id: int | None = None, kind: str = Kind.OTHER.value, *, again: bool = True) -> None:
         self.active = True
         self.deadline: Limit | None = None  # of all of it
+        self.kind = kind
+        self.name: str | None = None  # by which it calls whom it writes to
+        self.again = again
+        """Whether it may be begun again whatever it has done."""
+        self.wrote = False
+        """Whether it has asked for something that isn't only read."""
+        self.until = math.inf  # on the loop's clock
+        self.place: Place | None = None  # what it was let in for by the session's turnstile
+        self.flood: FloodParked | None = None  # the last that it met
         self._random_id = random_id
         self._used = 0
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be begun again now: nothing is done twice."""
+        return self.again or not self.wrote
 
     def next_random_id(self) -> int | None:
         """The random_id the next message of this turn is to be sent with; None leaves it to Telethon.

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 from telethon import TelegramClient
+from telethon.errors.common import MultiError
 from telethon.tl.tlobject import TLRequest
 
 from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
@@ -38,16 +39,19 @@ from telestage.actors.telegram.errors import (
     SessionInUse,
     SessionNotStored,
 )
-from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
+from telestage.actors.telegram.failures import flood_reason, flood_seconds, sign_in_reason, terminal_reason
+from telestage.actors.telegram.floods import end_of
 from telestage.actors.telegram.limits import CONNECTING, UPDATES, Limits
 from telestage.actors.telegram.monitors import SessionMonitors, TakeUp
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
 from telestage.actors.telegram.router import Router, find_route
 from telestage.actors.telegram.scope import Turn, in_turn, named
+from telestage.actors.telegram.shapes import method_of
 from telestage.actors.telegram.stored import StoredSession
 from telestage.messages import (
     FloodSeen,
+    FloodStatus,
     Kind,
     Operation,
     PermitReturned,
@@ -110,6 +114,7 @@ class SessionActor(Actor):
         self._limits = limits
         self._board = board
         self._router = Router(book.checkpoint, lambda: self.ref.alive)
+        book.turnstile.ledger.on_flood = self._flooded
         self._monitors = SessionMonitors(self, book, manager, limits, board, self._router, self._park)
         self._turn: Turn | None = None
         self._deadline: Deadline | None = None  # of the operation that runs
@@ -145,7 +150,7 @@ class SessionActor(Actor):
         except Exception as error:
             seconds = flood_seconds(error)
             if seconds is not None:
-                raise self._park(CONNECTING, CONNECTING, seconds) from error
+                raise self._park(CONNECTING, _method(error), seconds) from error
             self._end_or_raise(error)
             return
         for monitor in book.monitors.values():
@@ -187,14 +192,18 @@ class SessionActor(Actor):
     async def operate(self, operation: Operation) -> object:
         """Runs a request that may have travelled."""
         request = operation.request
-        turn = Turn(request.random_id if isinstance(request, SendMessage) else None)
+        turn = Turn(request.random_id if isinstance(request, SendMessage) else None, operation.kind.value)
+        if isinstance(request.peer, str):
+            turn.name = request.peer
         what = type(request).__name__
         return await self._answer(operation, turn, lambda client: perform(request, client), what)
 
     @handles(CallOperation)
     async def call(self, operation: CallOperation) -> object:
         """Runs any call of the client."""
-        return await self._answer(operation, Turn(), operation.function, operation.what)
+        return await self._answer(
+            operation, Turn(kind=operation.kind.value, again=False), operation.function, operation.what
+        )
 
     @handles(RegisterMonitor)
     async def register(self, message: RegisterMonitor) -> object:
@@ -204,7 +213,7 @@ class SessionActor(Actor):
         async def attach(client: TelegramClient) -> None:
             await self._monitors.replace(spec, await find_route(client, spec, self._book.checkpoint))
 
-        return await self._answer(message, Turn(), attach, f"monitor {spec.name}")
+        return await self._answer(message, Turn(kind=message.kind.value), attach, f"monitor {spec.name}")
 
     @handles(RemoveMonitor)
     async def remove(self, message: RemoveMonitor) -> bool:
@@ -242,9 +251,10 @@ class SessionActor(Actor):
         kind = operation.kind.value
         reply = self.reply_later()
         try:
-            until = book.parked_until(kind)
-            if until is not None:
-                raise FloodParked(book.name, kind, until)
+            if book.turnstile.ledger:
+                flood = book.turnstile.ledger.parked(kind, time.time())
+                if flood is not None:
+                    raise FloodParked(book.name, kind, end_of(flood))
             async with permit(
                 self, self._manager, self._board, book.name, operation.correlation_id, kind, operation.priority
             ):
@@ -271,9 +281,11 @@ class SessionActor(Actor):
         if connection is None:
             raise ConnectionLost
         self._turn = turn
+        turn.place = book.turnstile.placed(operation.correlation_id)
         book.running = Running(kind, operation.correlation_id, what, time.time())
         clock = asyncio.get_running_loop().time
         began = clock()
+        turn.until = began + operation.timeout
         resists = partial(self._resists, operation, what, reply)
         try:
             with in_turn(turn), named(book.task_name), connection.within(operation.timeout, resists) as deadline:
@@ -288,11 +300,8 @@ class SessionActor(Actor):
         except ConnectionLost:
             raise
         except Exception as error:
-            if is_peer_flood(error):
-                raise self._park(kind, what, self._limits.peer_flood or 3600.0) from error
-            seconds = flood_seconds(error)
-            if seconds is not None:
-                raise self._park(kind, what, seconds) from error
+            if turn.flood is not None and (flood_reason(error) is not None or isinstance(error, MultiError)):
+                raise turn.flood from error
             if not connection.alive and isinstance(error, ConnectionError):
                 raise ConnectionLost from (connection.lost or error)
             raise
@@ -328,13 +337,19 @@ class SessionActor(Actor):
         )
 
     def _park(self, kind: str, what: str, seconds: float) -> FloodParked:
+        flood = self._book.turnstile.ledger.park(kind, what, seconds, "FLOOD_WAIT", time.time())
+        return FloodParked(self._book.name, kind, end_of(flood))
+
+    def _flooded(self, flood: FloodStatus) -> None:
+        """Tells of a flood wait that Telegram has asked for."""
         book = self._book
-        until = max(time.time() + seconds, book.floods.get(kind, 0.0))
-        book.floods[kind] = until
         book.flood_waits += 1
-        _log.warning("%s: flood wait of %.0f s for %s (%s)", book.name, seconds, kind, what)
-        self._manager.tell(FloodSeen(session=book.name, kind=kind, method=what, until=until))
-        return FloodParked(book.name, kind, until)
+        kind = flood.kind if flood.peer is None else f"{flood.kind} to {flood.peer}"
+        if flood.seconds is None:
+            _log.error("%s: %s: all sending is paused until a person has it resumed", book.name, flood.reason)
+        else:
+            _log.warning("%s: flood wait of %.0f s for %s (%s)", book.name, flood.seconds, kind, flood.method)
+        self._manager.tell(FloodSeen(session=book.name, kind=kind, method=flood.method, until=flood.until))
 
     async def _own(self) -> None:
         """Takes the session's lease, or keeps it; without a store there is none (R-X6)."""
@@ -389,6 +404,7 @@ class SessionActor(Actor):
             checkpoint=book.checkpoint,
             on_updates=self._router.route,
             on_flood=lambda seconds, what: self._park(UPDATES, what, seconds),
+            turnstile=book.turnstile,
             on_reconnect=lambda: self.ref.signal(_Reconnected()),
             route=self._route,
             gate=(self._board.gate, self._urgency),
@@ -412,7 +428,9 @@ class SessionActor(Actor):
         async def ref() -> Ref:
             return self.ref
 
-        return await run_operation(self._book, ref, operation, self._limits, repeatable=repeatable(requests))
+        return await run_operation(
+            self._book, ref, operation, self._limits, repeatable=repeatable(requests), requests=requests
+        )
 
     def _lost(self, connection: Connection, error: BaseException) -> None:
         if self.ref.alive:
@@ -449,3 +467,8 @@ class SessionActor(Actor):
     def _enter(self, state: SessionState, reason: str | None = None) -> None:
         self._book.enter(state, reason)
         self._manager.signal(SessionChanged(session=self._book.name, state=self._book.state, reason=self._book.reason))
+
+
+def _method(error: BaseException) -> str:
+    request = getattr(error, "request", None)
+    return CONNECTING if request is None else method_of(request)

@@ -17,6 +17,8 @@ from telethon.sessions.string import StringSession
 
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.book import SessionBook
+from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.turnstile import Turnstile
 
 __all__ = ["checked_options", "close_session", "new_book"]
 
@@ -42,6 +44,7 @@ def new_book(
     common: Mapping[str, object],
     options: Mapping[str, object],
     timeouts: Timeouts,
+    limits: Limits,
     others: Iterable[SessionBook],
 ) -> SessionBook:
     """The book of a session that is added to `others`; its own options come before the common ones.
@@ -52,7 +55,7 @@ def new_book(
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(f"a session's name has 1 to 64 characters, no '/' or space, and no '$' at its start: {name!r}")
     checked_options(options)
-    book = SessionBook(name, _session(name, session), {**common, **options}, timeouts)
+    book = SessionBook(name, _session(name, session), {**common, **options}, timeouts, Turnstile(name, limits))
     for other in others:
         if _same_key(book.session, other.session):
             if isinstance(session, str):

@@ -38,6 +38,7 @@ from telestage.actors import Limits
 from telestage.actors.telegram.checkpoint import Checkpoint
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.packing import AcknowledgingPacker
+from telestage.actors.telegram.turnstile import Turnstile
 
 
 def parameters(function):
@@ -166,6 +167,7 @@ async def test_a_text_without_markdown_is_what_telethon_makes_of_it(text):
         on_flood=lambda *_: None,
         on_reconnect=lambda: None,
         route=None,
+        turnstile=Turnstile("alice", Limits.unpaced()),
     )
     for mode in ((), "md", "markdown", None, markdown):
         theirs = await parsed(MessageParseMethods._parse_message_text, mode)

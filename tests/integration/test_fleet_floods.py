@@ -1,12 +1,14 @@
 """Flood waits: the fleet's, not Telethon's; of one session and kind, and seen by everybody."""
 
 import asyncio
+import math
 import time
 
 import pytest
-from telethon import errors
 
-from telestage.actors import FloodParked, Limits
+from telestage.actors import FloodParked, Limits, SessionDead
+from telestage.actors.store import Store
+from telestage.actors.telegram import floodstore
 from telestage.messages import Kind
 
 
@@ -110,19 +112,78 @@ async def test_a_reply_made_through_an_event_waits_for_the_flood_as_well(telegra
 
 
 async def test_slow_mode_is_the_chats_not_the_accounts(telegram, new_fleet):
-    """R-X2: its caller gets Telegram's error, and nothing is parked."""
-    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    """R-X2: it parks that peer alone; who can't wait for it is told at once."""
+    alice, bob, carol = (telegram.add_user(name) for name in ("alice", "bob", "carol"))
     fleet = new_fleet(alice)
     async with fleet:
-        telegram.faults.error("messages.sendMessage", 420, "SLOWMODE_WAIT_30", user=alice)
-        with pytest.raises(errors.SlowModeWaitError):
+        telegram.faults.error("messages.sendMessage", 420, "SLOWMODE_WAIT_300", user=alice)
+        for _ in range(2):
+            with pytest.raises(FloodParked, match=f"sending to {bob.id}") as parked:
+                await fleet["alice"].send_message("bob", "hi")
+            assert parked.value.peer == bob.id
+        await fleet["alice"].send_message("carol", "elsewhere")
+        assert len(telegram.delivered(to=carol)) == 1
+        assert not telegram.delivered(to=bob)
+        assert sum(call.method == "messages.sendMessage" for call in telegram.calls) == 2
+        [flood] = fleet.floods()
+        assert (flood.session, flood.kind, flood.peer, flood.reason) == ("alice", "sending", bob.id, "SLOWMODE_WAIT")
+        assert fleet["alice"].status.floods == {}
+
+
+async def test_a_flood_wait_for_those_without_premium_is_one(telegram, new_fleet):
+    """R-X2."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    fleet = new_fleet(alice)
+    async with fleet:
+        telegram.faults.error("messages.sendMessage", 420, "FLOOD_PREMIUM_WAIT_300", user=alice)
+        with pytest.raises(FloodParked):
             await fleet["alice"].send_message("bob", "hi")
-        await fleet["alice"].send_message("bob", "elsewhere")
-        assert len(telegram.delivered(to=bob)) == 1
+        [flood] = fleet.floods()
+        assert (flood.kind, flood.peer, flood.seconds, flood.reason) == ("sending", None, 300, "FLOOD_PREMIUM_WAIT")
+        assert flood.method == "messages.sendMessage"
+        assert flood.until == pytest.approx(flood.seen_at + 300)
+
+
+async def test_a_flood_wait_parks_the_requests_of_its_kind_whatever_makes_them(telegram, new_fleet):
+    """R-X2: no call of any kind sends while sending is parked, and what looks up no name goes on when that is."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.add_user("carol")
+    fleet = new_fleet(alice)
+    async with fleet:
+        await fleet["alice"].send_message("bob", "hi")
+        telegram.faults.flood_wait("contacts.resolveUsername", seconds=900, user=alice)
+        with pytest.raises(FloodParked, match="resolving is parked"):
+            await fleet["alice"].send_message("carol", "hi")
+        await fleet["alice"].send_message("bob", "again")
+        telegram.faults.flood_wait("messages.sendMessage", seconds=900, user=alice)
+        with pytest.raises(FloodParked, match="sending is parked"):
+            await fleet["alice"].call(lambda client: client.send_message("bob", "in a call"))
+        with pytest.raises(FloodParked, match="sending is parked"):
+            await fleet["alice"].send_message("bob", "hi")
+        assert len(telegram.delivered(to=bob)) == 2
+        assert {flood.kind for flood in fleet.floods()} == {"resolving", "sending"}
+        assert not telegram.early_calls
+
+
+async def test_a_call_that_has_sent_something_is_not_begun_again_after_a_flood_wait(telegram, new_fleet):
+    """R-X2, R-Q8: its first message would be there twice."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+
+    async def two(client):
+        await client.send_message("bob", "one")
+        telegram.faults.flood_wait("messages.sendMessage", seconds=1, user=alice)
+        await client.send_message("bob", "two")
+
+    async with fleet:
+        with pytest.raises(FloodParked):
+            await fleet["alice"].call(two)
+        assert [each.text for each in telegram.delivered(to=bob)] == ["one"]
 
 
 async def test_peer_flood_pauses_sending_and_nothing_else(telegram, new_fleet):
-    """R-X2: for as long as `Limits.peer_flood` says."""
+    """R-X2: for as long as `Limits.peer_flood` says, if it says so."""
     alice = telegram.add_user("alice")
     telegram.add_user("bob")
     fleet = new_fleet(alice, limits=Limits(peer_flood=900.0))
@@ -134,6 +195,91 @@ async def test_peer_flood_pauses_sending_and_nothing_else(telegram, new_fleet):
             assert parked.value.until - time.time() > 890
         assert sum(call.method == "messages.sendMessage" for call in telegram.calls) == 1
         assert (await fleet["alice"].get_me()).username == "alice"
+
+
+async def test_after_peer_flood_sending_waits_for_a_person(telegram, new_fleet, tmp_path):
+    """R-X2: whatever restarts: the session, the fleet, the process."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.faults.error("messages.sendMessage", 400, "PEER_FLOOD", user=alice)
+    store = tmp_path / "fleet.db"
+    async with new_fleet(alice, store=store) as fleet:
+        with pytest.raises(FloodParked, match="until a person has it resumed"):
+            await fleet["alice"].send_message("bob", "hi")
+        assert fleet["alice"].status.floods == {"sending": math.inf}
+        await fleet.restart("alice")
+        with pytest.raises(FloodParked):
+            await fleet["alice"].send_message("bob", "hi")
+    async with new_fleet(alice, store=store) as fleet:  # as another process would
+        [flood] = fleet.floods()
+        assert (flood.until, flood.seconds, flood.reason) == (None, None, "PEER_FLOOD")
+        with pytest.raises(FloodParked) as parked:
+            await fleet["alice"].send_message("bob", "hi")
+        assert parked.value.until == math.inf
+        assert await fleet.resume_sending("alice")
+        assert not await fleet.resume_sending("alice")
+        await fleet["alice"].send_message("bob", "hi")
+    async with new_fleet(alice, store=store) as fleet:
+        assert fleet.floods() == []
+        await fleet["alice"].send_message("bob", "hi")
+    assert len(telegram.delivered(to=bob)) == 2
+
+
+async def test_what_is_resumed_in_the_store_is_resumed_in_a_running_fleet(
+    telegram, new_fleet, tmp_path, eventually, monkeypatch
+):
+    """R-X2: as `telestage floods resume` does."""
+    monkeypatch.setattr(floodstore, "LOOK_SECONDS", 0.02)
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.faults.error("messages.sendMessage", 400, "PEER_FLOOD", user=alice)
+    async with new_fleet(alice, store=tmp_path / "fleet.db") as fleet:
+        with pytest.raises(FloodParked):
+            await fleet["alice"].send_message("bob", "hi")
+        async with Store(tmp_path / "fleet.db") as store:
+            assert await floodstore.end_pauses(store, "bob") == 0
+            await eventually(lambda: fleet.floods())
+            assert await floodstore.end_pauses(store, "alice") == 1
+        await eventually(lambda: not fleet.floods())
+        await fleet["alice"].send_message("bob", "hi")
+    assert len(telegram.delivered(to=bob)) == 1
+
+
+async def test_a_flood_wait_is_in_the_store_before_its_caller_can_lose_it(telegram, new_fleet, tmp_path, eventually):
+    """R-X2: a process that is killed right then has a successor that asks for nothing before the deadline."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    telegram.faults.flood_wait("messages.sendMessage", seconds=300, user=alice)
+    async with new_fleet(alice, store=tmp_path / "fleet.db") as fleet, Store(tmp_path / "fleet.db") as other:
+        with pytest.raises(FloodParked):
+            await fleet["alice"].send_message("bob", "hi")
+        (told,) = fleet.floods()
+        stored = []
+
+        async def known():
+            stored[:] = await floodstore.floods_in(other)
+
+        for _ in range(100):
+            await known()
+            if stored:
+                break
+        assert stored == [told]
+    async with new_fleet(alice, store=tmp_path / "fleet.db") as fleet:
+        with pytest.raises(FloodParked):
+            await fleet["alice"].send_message("bob", "hi")
+    assert sum(call.method == "messages.sendMessage" for call in telegram.calls) == 1
+
+
+async def test_who_waits_for_a_flood_is_told_when_its_session_ends(telegram, new_fleet, eventually):
+    """R-X2, R-X4: not only when the wait is over."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    fleet = new_fleet(alice)
+    async with fleet:
+        telegram.faults.flood_wait("messages.sendMessage", seconds=60, user=alice)
+        sending = asyncio.ensure_future(fleet["alice"].send_message("bob", "hi"))
+        await eventually(fleet.floods)
+        await fleet.remove("alice")
+        with pytest.raises(SessionDead):
+            await asyncio.wait_for(sending, 5.0)
 
 
 async def test_a_message_that_telegram_has_already_counts_as_sent(telegram, new_fleet):
