@@ -248,7 +248,8 @@ class SessionClient(TelegramClient):
                 with Limit(self.alarms, self._rpc_timeout):
                     result = await super()._call(sender, request, ordered=ordered)
         except (errors.RPCError, MultiError) as error:
-            turnstile.met(error, request, turn)
+            if turnstile.met(error, request, turn) is not None and turnstile.ledger.stored is not None:
+                await turnstile.ledger.stored()
             raise
         except BaseException:
             if turn is not None:

@@ -9,7 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from telestage.actors.telegram.shapes import Shape
 from telestage.messages import FloodStatus, Kind
@@ -41,6 +41,8 @@ class Ledger:
         """Is told of each that comes, and, with False, of each that a person ends."""
         self.on_flood: Callable[[FloodStatus], None] | None = None
         """Is told of each that comes, too."""
+        self.stored: Callable[[], Awaitable[object]] | None = None
+        """Returns when what it has been told is in the store, or couldn't be written; None without a store."""
         self._floods: dict[_Key, FloodStatus] = {}
 
     def __bool__(self) -> bool:

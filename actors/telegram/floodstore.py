@@ -1,7 +1,8 @@
 """Floods and paces in the fleet's store, so that a restart of the process changes nothing.
 
 Invariants:
-- A flood begins to be written in the step in which it is seen, and is read before anything is asked of Telegram.
+- A flood that a request meets is in the store before whoever made the request is told, and is read at the start before
+  anything is asked of Telegram.
 - A pace is written when a flood has slowed it down, and at the fleet's stop: after a crash what was done since is
   forgotten, a window's worth at most, and how slow it is isn't.
 - What one fleet or the command line ends there, a running fleet knows within `LOOK_SECONDS`.
@@ -115,6 +116,7 @@ class FloodKeeper:
         name = turnstile.ledger.session
         self._turnstiles[name] = turnstile
         turnstile.ledger.restore(self._floods.pop(name, ()))
+        turnstile.ledger.stored = self.written
         turnstile.ledger.on_change = partial(self._changed, turnstile)
         if turnstile.pacer is not None:
             offset = time.time() - time.monotonic()
@@ -129,10 +131,15 @@ class FloodKeeper:
     def forget(self, turnstile: Turnstile) -> None:
         """The session is the fleet's no more; the store still knows."""
         name = turnstile.ledger.session
-        turnstile.ledger.on_change = None
+        turnstile.ledger.on_change = turnstile.ledger.stored = None
         if self._turnstiles.pop(name, None) is not None:
             self._floods[name] = turnstile.ledger.now(time.time())  # it may be added again
             self._paces[name] = _rows(turnstile)
+
+    async def written(self) -> None:
+        """Returns when what has happened until now is in the store, or couldn't be written."""
+        if self._writing:
+            await asyncio.wait(set(self._writing))
 
     async def close(self) -> None:
         """Writes where the paces stand, and waits until all is written."""
