@@ -200,9 +200,10 @@ class SessionClient(TelegramClient):
 
     async def get_input_entity(self, peer: Any) -> Any:
         """Telethon's own; a session of the store has its peers there."""
-        if isinstance(self.session, StoredSession):
-            await self.session.recall(peer)
-        return await super().get_input_entity(peer)
+        session: object = self.session
+        if isinstance(session, StoredSession):
+            await session.recall(peer)
+        return await cast(Any, super()).get_input_entity(peer)  # what Telethon says of its type isn't so
 
     async def learn_channels(self, most: int) -> None:
         """Knows where the channels stand that are among the `most` chats of the account that were active last."""

@@ -6,10 +6,17 @@ import hashlib
 
 from telethon.sessions.abstract import Session
 
-__all__ = ["fingerprint"]
+__all__ = ["fingerprint", "is_fingerprint"]
+
+_DIGITS = 32
 
 
 def fingerprint(session: Session) -> str | None:
     """A hash of its authorization key, which tells nothing of it; None without one."""
     key: object = getattr(session.auth_key, "key", None)
-    return hashlib.sha256(b"telestage session " + key).hexdigest()[:32] if isinstance(key, bytes) and key else None
+    return hashlib.sha256(b"telestage session " + key).hexdigest()[:_DIGITS] if isinstance(key, bytes) and key else None
+
+
+def is_fingerprint(key: str) -> bool:
+    """Whether what is leased under this key is a session."""
+    return len(key) == _DIGITS and set(key) <= set("0123456789abcdef")

@@ -24,7 +24,7 @@ from telestage.actors.store import Lease, LeaseStatus, Store, Vault, lease_statu
 from telestage.actors.store.leases import prepare_leases
 from telestage.actors.telegram.entities import Row
 from telestage.actors.telegram.errors import SessionNotStored
-from telestage.actors.telegram.fingerprint import fingerprint
+from telestage.actors.telegram.fingerprint import fingerprint, is_fingerprint
 
 __all__ = ["ENTITIES", "SessionListing", "SessionRecord", "SessionStore", "list_sessions", "states_of"]
 
@@ -241,11 +241,9 @@ async def list_sessions(store: Store) -> list[SessionListing]:
     rows, leases = await store.read(find)
     marks = {mark for *_, mark in rows}
     listed = [_listing(name, leases.get(mark), stored=True, user_id=user_id, dc=dc) for name, user_id, dc, mark in rows]
-    listed += [
-        _listing(lease.name, lease, stored=False, user_id=None, dc=None)
-        for lease in leases.values()
-        if lease.key not in marks
-    ]
+    # jobs are leased in the same table, under keys of another form
+    others = [lease for key, lease in leases.items() if key not in marks and is_fingerprint(key)]
+    listed += [_listing(lease.name, lease, stored=False, user_id=None, dc=None) for lease in others]
     return sorted(listed, key=lambda each: each.name)
 
 

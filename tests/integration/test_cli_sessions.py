@@ -7,7 +7,7 @@ import stat
 import pytest
 from telethon.sessions import SQLiteSession, StringSession
 
-from telestage.actors import Fleet, StoredSession, Vault
+from telestage.actors import Fleet, Leases, Owner, StoredSession, Vault
 from telestage.cli import main as command
 
 
@@ -42,7 +42,7 @@ async def works(path, name):
         return (await fleet["any"].get_me()).username
 
 
-async def test_session_files_are_imported_listed_and_used(run, alice, tmp_path):
+async def test_session_files_are_imported_listed_and_used(run, alice, telegram, tmp_path):
     """R-X1: those of Telethon's and those with a string; the files are left as they are."""
     store = tmp_path / "fleet.db"
     file = SQLiteSession(str(tmp_path / "from-file.session"))
@@ -65,8 +65,15 @@ async def test_session_files_are_imported_listed_and_used(run, alice, tmp_path):
         ("from-file", alice.id, 2, None, 1),
         ("from-text", None, 2, None, 1),
     ]
+    fleet = Fleet(1, "hash", store=store)
+    fleet.add("leased", session=telegram.add_user("bob").session)
+    async with fleet:
+        jobs = Leases(fleet.store, Owner.here())
+        await jobs.take("job 1", "job 1")  # which is no session
+        await jobs.release()
     _, out, _ = await run("sessions", "--store", store)
-    assert "from-file" in out
+    assert [line.split()[0] for line in out.splitlines()] == ["name", "from-file", "from-text", "leased"]
+    assert "leased (not stored)" in out
     assert str(alice.id) in out
 
 

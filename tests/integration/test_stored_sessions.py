@@ -1,5 +1,6 @@
 """Sessions in the fleet's own store: sealed, with where their updates stand and whom they know."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -9,6 +10,7 @@ from telethon.tl.types import InputPeerUser, PeerUser
 
 from telestage.actors import (
     Fleet,
+    Ownership,
     SessionDead,
     SessionInUse,
     SessionStore,
@@ -113,6 +115,29 @@ async def test_a_stored_session_has_one_owner(telegram, tmp_path):
         async with other:
             with pytest.raises(SessionInUse):
                 await other["string"].get_me()
+
+
+async def test_a_standby_goes_on_from_what_the_owner_has_stored(telegram, tmp_path, eventually):
+    """R-X6: not from what it read when it began to wait."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    await keep(tmp_path / "fleet.db", "support", alice.session)
+    async with contextlib.AsyncExitStack() as ends:
+        first = await fleet_of(tmp_path / "fleet.db", "support").start()
+        ends.push_async_callback(first.stop)
+        standing_by = Ownership(lease=0.5, standby=True)
+        standby = await ends.enter_async_context(fleet_of(tmp_path / "fleet.db", "support", ownership=standing_by))
+        waiting = standby._books["support"].session
+        assert not waiting.get_update_states()
+        telegram.post(bob, "one", to=alice)
+        await first["support"].get_me()
+        await first.stop()
+        await eventually(lambda: standby["support"].status.state is SessionState.READY)
+        assert 0 in dict(first._books["support"].session.get_update_states())
+        async with Store(tmp_path / "fleet.db") as store:
+            sessions = SessionStore(store, Vault(KEY))
+            await sessions.open()
+            stored = (await sessions.get("support")).states
+        assert dict(waiting.get_update_states())[0].pts >= stored[0].pts > 0
 
 
 async def test_an_old_owner_writes_nothing_into_a_stored_session(telegram, tmp_path, eventually):
