@@ -176,6 +176,49 @@ async def test_a_cancelled_operation_that_resists_gives_its_permit_back_all_the_
         assert (await fleet["alice"].get_me()).username == "alice"
 
 
+async def test_an_operation_that_resists_its_timeout_costs_its_session_a_restart(
+    telegram, new_fleet, eventually, stubborn, caplog
+):
+    """R-Q5, R-G3: its caller has OperationTimeout a second later; what it leaves behind harms nobody after it."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        session = fleet["alice"]
+        with pytest.raises(OperationTimeout):
+            await asyncio.wait_for(session.call(stubborn, timeout=0.2), 3.0)
+        assert "which resists, (other, operation" in caplog.text
+        await eventually(lambda: session.status.restarts == 1, within=10.0)
+        assert (await session.get_me()).username == "alice"
+        assert session.status.kind is None
+        assert fleet.status().permits.total.in_use == 0
+        stubborn.end.set()
+        assert (await session.get_me()).username == "alice"
+        assert session.status.restarts == 1
+
+
+async def test_an_operation_that_ends_after_its_timeout_costs_no_restart(telegram, new_fleet, eventually):
+    """R-Q5: what its deadline has set going to end it by force is taken back."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        session = fleet["alice"]
+
+        async def clean_up_slowly(client):
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.3)
+
+        with pytest.raises(OperationTimeout):
+            await session.call(clean_up_slowly, timeout=0.1)
+        task, go_on = await busy(fleet, "alice")
+        await asyncio.sleep(1.2)  # past the moment at which it would have been left behind
+        assert session.status.kind == "other"
+        go_on.set()
+        await task
+        assert session.status.restarts == 0
+
+
 async def test_the_status_shows_what_runs_and_what_waits(telegram, new_fleet):
     """R-Q6: looking disturbs nothing."""
     alice = telegram.add_user("alice")
