@@ -137,6 +137,10 @@ class Connection:
     def within(self, seconds: float, resists: Callable[[], None] | None = None) -> Deadline:
         """Runs the block of a `with` for up to `seconds`, and no longer than there is a connection.
 
+        Args:
+            resists: Is called if the block still runs 1 s after its end was asked for, unless `Deadline.leave` was
+                called: by who gives it, when the block has ended or doesn't matter any more.
+
         Raises:
             Overdue: The seconds have passed.
             ConnectionLost: The client has given up.
@@ -218,8 +222,6 @@ class Deadline(Limit):
     ) -> None:
         connection = self._connection
         connection.limits.discard(self)
-        if self.expired:
-            self.leave()
         over = self.left(kind)
         if kind is None:
             return
