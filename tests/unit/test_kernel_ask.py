@@ -368,6 +368,43 @@ async def test_a_circle_is_refused_though_the_handler_asks_many_at_once(system: 
     assert [end.path for end in ends[1:]] == [("/bottom", "/many", "/right", "/bottom"), ("/many", "/many")]
 
 
+async def test_each_ask_of_one_actor_is_an_edge_as_long_as_it_is_in_flight(system: ActorSystem) -> None:
+    """R-D2: of three at once, one ends after the other; a circle over the second is seen as well as over the first."""
+
+    class Many(Server):
+        @handles(list)
+        async def all_of(self, asks: list[tuple[Ref, object]]) -> list[object]:
+            return await asyncio.gather(*(self.ask(to, message) for to, message in asks), return_exceptions=True)
+
+    many = system.spawn(Many, name="many")
+    refs = [system.spawn(Server, name=name) for name in ("first", "second", "third")]
+    waits = [Wait(), Wait(), Wait()]
+    asking = asyncio.ensure_future(many.ask(list(zip(refs, waits, strict=True)), timeout=10))
+    for wait in waits:
+        await wait.entered.wait()
+    assert isinstance(many, Cell)  # looked at from inside on purpose
+    assert waited_for(many) == refs
+    for place in (1, 0):
+        waits[place].open.set()
+        await asyncio.sleep(0)
+        del refs[place]
+        while len(waited_for(many)) > len(refs):
+            await asyncio.sleep(0)
+        assert waited_for(many) == refs
+    assert many.kin.waits_on is refs[0]  # one edge is no list, so that chains are followed quickly
+    waits[2].open.set()
+    await asking
+    assert waited_for(many) == []
+
+    held, back = Wait(), Relay(many)
+    first, second = (system.spawn(Server) for _ in range(2))
+    asking = asyncio.ensure_future(many.ask([(first, held), (second, back)], timeout=10, expecting=list))
+    await held.entered.wait()
+    held.open.set()
+    ends = await asking
+    assert isinstance(ends[1], AskCycle)
+
+
 async def test_an_ask_by_ref_inside_a_handler_is_part_of_the_graph(system: ActorSystem) -> None:
     """R-D2: also without `self.ask`, also after the handler has suspended."""
 
