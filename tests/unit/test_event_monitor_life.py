@@ -257,6 +257,10 @@ async def test_what_was_handled_counts_though_the_next_call_is_left_behind(ends)
         before = counts()
         await asyncio.sleep(1.0)
         assert counts() == before
+        await monitor.start_monitoring()  # again, or nothing
+        await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+        assert counts() == (before[0] + 1, *(count + 1 for count in before[1:4]), 0)
         await monitor.stop_monitoring()
 
 
