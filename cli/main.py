@@ -306,6 +306,40 @@ def _change_job(store: Path, job: int, what: str, *, json: bool) -> None:
     change(store, job, what, json=json)
 
 
+floods = typer.Typer(no_args_is_help=False, help="List what Telegram makes sessions wait for; resume sending.")
+app.add_typer(floods, name="floods")
+
+
+@floods.callback(invoke_without_command=True)
+def floods_list(
+    context: typer.Context,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List what Telegram makes the sessions of a fleet's store wait for now; resume sending."""
+    if context.invoked_subcommand is not None:
+        return
+    if store is None:
+        raise typer.BadParameter("give the fleet's store: --store FILE", param_hint="--store")
+    from telestage.cli.floods import list_floods
+
+    list_floods(store, json=json)
+
+
+@floods.command("resume")
+def floods_resume(
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its name in the fleet.", show_default=False)],
+    store: SessionsStore,
+    json: Json = False,
+) -> None:
+    """Let a session send again after PEER_FLOOD: find out first why Telegram takes it for a spammer's."""
+    from telestage.cli.floods import resume
+
+    resume(store, session, json=json)
+
+
 sessions = typer.Typer(no_args_is_help=False, help="List the sessions of a fleet's store; import, export, remove.")
 app.add_typer(sessions, name="sessions")
 
