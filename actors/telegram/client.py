@@ -54,6 +54,7 @@ from telestage.actors.telegram.errors import FloodParked
 from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.gate import ConnectGate
 from telestage.actors.telegram.histories import instead
+from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
 from telestage.actors.telegram.shapes import shape_of
@@ -102,7 +103,7 @@ class SessionClient(TelegramClient):
         on_flood: Is told for how many seconds the updates that were missed can't be fetched, and the method.
         on_reconnect: Is told after each reconnect that Telethon made by itself.
         connection: Of Telethon's, by which it talks.
-        turnstile: Of the session; each request passes it.
+        turnstile: Of the session; each request passes it. None: one of its own, that paces nothing.
         lease: Under which the session is used; without it nothing is sent or stored. None: nobody else has the session.
         gate: Where the session waits for its turn to connect, and how urgent that is. None: it doesn't.
         route: Makes requests, as one operation of the session, by the function it is given, and returns the answer.
@@ -124,7 +125,7 @@ class SessionClient(TelegramClient):
         connection: type[Connection] = ConnectionTcpFull,
         lease: Lease | None = None,
         gate: tuple[ConnectGate, Callable[[], int]] | None = None,
-        turnstile: Turnstile,
+        turnstile: Turnstile | None = None,
         **options: Any,
     ) -> None:
         connection = direct(connection)
@@ -133,7 +134,7 @@ class SessionClient(TelegramClient):
         super().__init__(session, api_id, api_hash, connection=connection, **options)
         self._lease = lease
         self._gate = gate
-        self._turnstile = turnstile
+        self._turnstile = Turnstile(label, Limits.unpaced()) if turnstile is None else turnstile
         self.label = label
         self.alarms = Alarms()
         self._rpc_timeout = rpc_timeout
