@@ -29,6 +29,8 @@ from telestage.actors.jobs.values import (
     unpacked,
 )
 from telestage.actors.store import Lease, Store, lease_status
+from telestage.actors.store.leases import MIGRATIONS as LEASE_MIGRATIONS
+from telestage.actors.store.leases import PART as LEASES
 from telestage.messages import Peer
 
 __all__ = ["JobLedger", "Outcome", "StoredJob", "Waiting", "lease_key"]
@@ -118,6 +120,7 @@ class JobLedger:
         Raises:
             StoreError: The store can't be written.
         """
+        await self._store.prepare(LEASES, LEASE_MIGRATIONS)  # a store that no fleet has used yet has none
         await self._store.prepare("jobs", MIGRATIONS)
 
     # -- what people do ------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 
+import msgspec
 import pytest
 from pyarrow import parquet
 
@@ -20,6 +21,7 @@ from telestage.actors import (
     Limits,
     SessionUnknown,
 )
+from telestage.actors.jobs.values import Checkpoint
 
 
 @pytest.fixture
@@ -319,6 +321,31 @@ async def test_members_are_written_once_and_a_truncated_list_is_told(telegram, j
         assert set(found) <= {member.id for member in [alice, *members]}
 
 
+async def test_members_that_move_to_a_later_page_are_not_written_again(
+    telegram, job_fleet, store, tmp_path, eventually
+):
+    """R-X5: who has been written is in the store."""
+    alice = telegram.add_user("alice")
+    members = [telegram.add_user(f"member{number}") for number in range(500)]
+    telegram.add_channel("community", members, megagroup=True)
+    telegram.faults.latency(0.1, "channels.getParticipants")
+    path = tmp_path / "members.jsonl"
+    async with job_fleet(alice) as fleet:
+        job = await fleet.jobs.scrape_members("community", session="alice", to=path)
+        await eventually(lambda: path.exists() and path.stat().st_size > 0)
+        await job.pause()
+        await eventually(lambda: fleet.tasks.count(type="job") == 0)
+        with sqlite3.connect(store) as file:  # as if 150 had joined and were listed first
+            (blob,) = file.execute("SELECT checkpoint FROM jobs").fetchone()
+            standing = msgspec.msgpack.decode(blob, type=Checkpoint)
+            moved = msgspec.structs.replace(standing, offset=standing.offset - 150)
+            file.execute("UPDATE jobs SET checkpoint = ?", (msgspec.msgpack.encode(moved),))
+        file.close()
+        await job.resume()
+        assert (await job.result(10)).done == 500
+        assert sorted(ids(path)) == sorted(member.id for member in members)
+
+
 async def test_rows_after_the_checkpoint_are_cut_off(telegram, job_fleet, tmp_path, eventually):
     """R-X5: what a crash left beyond the checkpoint is no row."""
     alice = telegram.add_user("alice")
@@ -332,7 +359,7 @@ async def test_rows_after_the_checkpoint_are_cut_off(telegram, job_fleet, tmp_pa
         await eventually(lambda: fleet.tasks.count(type="job") == 0)
         before = (await job.status()).done
         with path.open("ab") as file:
-            file.write(b'{"id": 1}\n{"half a ro')
+            file.write(b'{"id": 1}\n' * 100_000 + b'{"half a ro')
         await job.resume()
         await job.result(20)
         assert 0 < before < 1000
