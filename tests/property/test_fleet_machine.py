@@ -47,6 +47,8 @@ T = TypeVar("T")
 class Wire:
     """Answers whatever is asked with the user himself; nothing once it is cut, and nothing to who wants no answer."""
 
+    _user_connected = False  # so says the look whether connections are alive: silence is the model's own matter here
+
     def __init__(self) -> None:
         self.user_connected = False
         self.disconnected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -149,7 +151,8 @@ class FleetMachine(RuleBasedStateMachine):
         self.by_function: dict[object, Op] = {}
         self.all: list[Op] = []
         self.lines = {name: Line(name) for name in SESSIONS}
-        self.wrongs: list[AssertionError] = []
+        self.wrongs: list[object] = []
+        self.runner.get_loop().set_exception_handler(lambda _, context: self.wrongs.append(context))
         self.running: list[Op] = []
         answer = SessionActor._answer
 
