@@ -48,7 +48,7 @@ class SessionHandle:
     """A session of a running fleet. Made by `fleet[name]`.
 
     Every method may raise `MailboxFull` (too many operations wait), `QueueWaitTimeout`, `PermitTimeout`,
-    `OperationTimeout`, `FloodParked`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't answered
+    `OperationTimeout`, `FloodParked`, `PaceTimeout`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't answered
     within `Limits.rpc_timeout`), and whatever Telegram answers (`telethon.errors.RPCError`). Common arguments:
 
         priority: Higher goes first. Default: by kind, `Limits.priorities`.
@@ -195,7 +195,8 @@ class SessionHandle:
         """Runs `function` with the session's own Telethon client, as one operation, and returns its result.
 
         The whole function is one turn: nothing else of the session runs meanwhile. It isn't repeated if the
-        session is restarted meanwhile: that raises `ReplyLost`.
+        session is restarted meanwhile: that raises `ReplyLost`. It may be begun again, when a flood wait is over or when
+        there is room in a pace, as long as it has only read from Telegram; hazard: what it does besides is done again.
 
         Raises:
             ValueError: `kind` isn't one, or `timeout` no positive number of seconds.

@@ -19,6 +19,7 @@ from time import perf_counter, process_time
 from types import ModuleType
 
 from fights import play_fights
+from floods import play_floods
 from gaps import play_killed
 from hypothesis import seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, run_state_machine_as_test
@@ -116,6 +117,7 @@ def main() -> int:
     parser.add_argument("--killed", type=int, default=10_000, help="posts and so on to a killed fleet (%(default)s)")
     parser.add_argument("--fights", type=float, default=60, help="seconds of two processes' (default: %(default)s)")
     parser.add_argument("--kills", type=int, default=20, help="of the process of each job (default: %(default)s)")
+    parser.add_argument("--floods", type=int, default=20, help="runs with floods at random (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAME", help="those whose name has this in it")
     asked = parser.parse_args()
     found = list(modules())
@@ -125,6 +127,7 @@ def main() -> int:
     gaps = asked.gaps if asked.only in "random_gaps" else 0
     killed = asked.killed if asked.only in "killed_gaps" else 0
     fights = asked.fights if asked.only in "fights" else 0
+    floods = asked.floods if asked.only in "floods" else 0
     kills = asked.kills if asked.only in "kills" else 0
     if not tests and not kinds and not gaps and not killed and not fights and not kills:
         parser.error(f"nothing has {asked.only!r} in its name")
@@ -160,6 +163,8 @@ def main() -> int:
         play_gaps(gaps, asked.seed)
     if killed:
         play_killed(killed, asked.seed, loaded)
+    if floods:
+        play_floods(floods, asked.seed, loaded)
     if fights and (code := play_fights(fights, asked.seed, loaded)):
         return code
     return play_kills(kills, asked.seed, loaded) if kills else 0
