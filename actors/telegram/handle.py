@@ -48,8 +48,8 @@ class SessionHandle:
     """A session of a running fleet. Made by `fleet[name]`.
 
     Every method may raise `MailboxFull` (too many operations wait), `QueueWaitTimeout`, `PermitTimeout`,
-    `OperationTimeout`, `FloodParked`, `PaceTimeout`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't answered
-    within `Limits.rpc_timeout`), and whatever Telegram answers (`telethon.errors.RPCError`). Common arguments:
+    `OperationTimeout`, `FloodParked`, `PaceTimeout`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't
+    answered within `Limits.rpc_timeout`), and whatever Telegram answers (`telethon.errors.RPCError`). Common arguments:
 
         priority: Higher goes first. Default: by kind, `Limits.priorities`.
         timeout: Seconds the operation may run, per page for iterators. Default: by kind, `Limits.timeouts`.
@@ -195,8 +195,8 @@ class SessionHandle:
         """Runs `function` with the session's own Telethon client, as one operation, and returns its result.
 
         The whole function is one turn: nothing else of the session runs meanwhile. It isn't repeated if the
-        session is restarted meanwhile: that raises `ReplyLost`. It may be begun again, when a flood wait is over or when
-        there is room in a pace, as long as it has only read from Telegram; hazard: what it does besides is done again.
+        session is restarted meanwhile: that raises `ReplyLost`. It may be begun again, when a flood wait is over or
+        there is room in a pace, as long as it has only read from Telegram; hazard: what else it does is done again.
 
         Raises:
             ValueError: `kind` isn't one, or `timeout` no positive number of seconds.

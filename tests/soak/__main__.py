@@ -129,7 +129,7 @@ def main() -> int:
     fights = asked.fights if asked.only in "fights" else 0
     floods = asked.floods if asked.only in "floods" else 0
     kills = asked.kills if asked.only in "kills" else 0
-    if not tests and not kinds and not gaps and not killed and not fights and not kills:
+    if not tests and not kinds and not gaps and not killed and not fights and not kills and not floods:
         parser.error(f"nothing has {asked.only!r} in its name")
     print(f"seed {asked.seed}; {len(tests)} properties, {asked.schedules} schedules; {len(kinds)} machines", flush=True)
     began, ran = perf_counter(), 0
