@@ -122,7 +122,8 @@ class Cell(Mailbox):
                 if not dispatcher.armed:
                     dispatcher.arm()
                 return
-            if len(inbox) < self.limit:
+            limit = self.limit
+            if limit is None or len(inbox) < limit:
                 inbox.append(message)
                 return
         if refusal := self.admit(message, priority):

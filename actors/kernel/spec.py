@@ -66,7 +66,7 @@ class Spec:
             )
         self.cls = cls
         self.capacity = UNBOUNDED if capacity is None else capacity
-        self.limit = min(self.capacity, _QUICK_LIMIT)
+        self.limit = None if capacity is None else min(capacity, _QUICK_LIMIT)  # see `Mailbox`
         self.supervision = supervision
         self.kind = kind
         self.overflow = overflow

@@ -165,8 +165,9 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                             done = len(batch)
                             cell.inbox = []
                             cell.rest = mail = rest = iter(batch)
-                            if not cell.flags & CLOSED:  # else the limit is 0
-                                cell.limit = cell.spec.limit - done
+                            limit = cell.spec.limit
+                            if limit is not None and not cell.flags & CLOSED:  # else the limit is 0
+                                cell.limit = limit - done
                         else:
                             mail = rest
                             done = rest.__length_hint__()
