@@ -42,10 +42,10 @@ class Ask(msgspec.Struct, eq=False):
     target: Any  # a Cell
     asker: Any  # a Cell or None
     cancels: bool
+    begun: bool = False
     future: Any = None  # an asyncio.Future, once it is needed
     value: object = None
     error: BaseException | None = None
-    begun: bool = False
     settled: bool = False
 
     def answer(self, value: object) -> bool:

@@ -157,12 +157,15 @@ class Cell(Mailbox):
         task = current_task(dispatcher.loop)
         if asker is None and task is not None and (worker := dispatcher.workers.get(task)) is not None:
             asker = worker.cell
-        ask = Ask(message, self, asker, cancel)
+        at_once = self.inbox is None and not self.flags
+        ask = Ask(message, self, asker, cancel, at_once)
         if asker is not None:
             allow(asker, self)
             note_wait(asker, self)
         try:
-            if self.inbox is None and not self.flags and dispatcher.run_now(self, ask, task) and ask.settled:
+            if at_once and not dispatcher.run_now(self, ask, task):
+                ask.begun = at_once = False
+            if at_once and ask.settled:
                 if ask.error is not None:
                     raise ask.error
                 value = ask.value
@@ -181,13 +184,22 @@ class Cell(Mailbox):
         future: asyncio.Future[object] | None = ask.future
         if future is None:  # else it has been handed on or put aside already
             future = ask.future = dispatcher.loop.create_future()
-            if not ask.begun and (refusal := self.admit_ask(ask, priority)):
-                raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+            if not ask.begun:
+                inbox = self.inbox
+                if (
+                    inbox is not None
+                    and not priority
+                    and self.backlog is None
+                    and ((limit := self.limit) is None or len(inbox) < limit)
+                ):
+                    inbox.append(ask)  # as `admit_ask`, without the calls
+                elif refusal := self.admit_ask(ask, priority):
+                    raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
         start_by = None
         if queue_timeout is not None:  # also if it has begun: it may yet wait elsewhere
-            start_by = dispatcher.queue_deadlines.of(queue_timeout)
+            start_by = dispatcher.queue_deadlines[queue_timeout]
             start_by.add(ask)
-        deadline = dispatcher.deadlines.of(timeout)
+        deadline = dispatcher.deadlines[timeout]
         deadline.add(ask)
         try:
             return await future

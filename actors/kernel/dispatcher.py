@@ -119,11 +119,11 @@ class Dispatcher:
         task = worker.task
         if task.cancelling():  # by a stray; it is about to end
             return False
-        cell.inbox = []  # no longer idle
         loop = self.loop
         running[loop] = task
+        run = worker.run  # as a name of its own: what looks like a method is sought in the class first
         try:
-            yielded = worker.run(worker.step, ask)
+            yielded = run(worker.step, ask)
         except BaseException as error:
             self.broke(worker, error)
             raise

@@ -153,7 +153,7 @@ class Mailbox(Ref):
         entry = (waiter, message, priority)
         room.append(entry)
         sending = Sending(self, entry)
-        deadline = self.dispatcher.room_deadlines.of(timeout)
+        deadline = self.dispatcher.room_deadlines[timeout]
         deadline.add(sending)
         try:
             await waiter

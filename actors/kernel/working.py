@@ -50,13 +50,14 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     throughput = dispatcher.throughput
     too_long = dispatcher.hogs.limit
     clock = perf_counter
+    spare: list[object] = []  # the inbox of who is asked: made anew only if it was put to use
     while True:
         ask = yield AT_REST
         result: Any
         if ask is not None:
             cell = worker.cell = ask.target
             cell.current = ask
-            ask.begun = True
+            cell.inbox = spare  # no longer idle
             worker.began = began = clock()
             try:
                 message = ask.message
@@ -86,6 +87,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 if elapsed > too_long:
                     dispatcher.hogs.note(cell, elapsed, True, ask)
             if cell.inbox or cell.flags or cell.backlog is not None:
+                spare = []  # the cell may keep it
                 _leave(dispatcher, worker, cell)
                 if worker.interrupted:
                     return
@@ -93,6 +95,8 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                     dispatcher.arm()
             else:
                 cell.inbox = None
+                if spare:  # put to use, and replaced
+                    spare = []
             continue
         left_of_turn = TURN
         now = clock()
@@ -208,6 +212,14 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                                     return
                             if result is NO_REPLY:
                                 cell.owe(item)
+                            elif (
+                                item is cell.current
+                                and not item.settled
+                                and (future := item.future) is not None
+                                and not future.done()
+                            ):
+                                item.settled = True  # as `Ask.answer`, without the call
+                                future.set_result(result)
                             elif item is not cell.current or not item.answer(result):
                                 _unanswered(cell, item, result)
                         else:

@@ -533,3 +533,30 @@ async def test_the_error_of_a_stopped_actor_does_not_grow_with_each_ask(system: 
             traceback = traceback.tb_next
         depths.add(depth)
     assert len(depths) == 1
+
+
+class Notes(Actor):
+    """Asked at once, it tells itself what it was asked; keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    @handles(str)
+    async def on_text(self, message: str) -> None:
+        self.ref.tell(int(message))
+
+    @handles(int)
+    async def on_number(self, message: int) -> None:
+        self.told.append(message)
+
+    @handles(tuple)
+    async def on_tuple(self, message: tuple[()]) -> list[int]:
+        return self.told
+
+
+async def test_actors_asked_one_after_another_by_the_same_worker_share_no_mail(system: ActorSystem) -> None:
+    """What the first is told while it is asked stays its own, whoever is asked next."""
+    refs = [system.spawn(Notes) for _ in range(10)]
+    for number, ref in enumerate(refs):
+        await ref.ask(str(number))
+    assert [await ref.ask(()) for ref in refs] == [[number] for number in range(10)]

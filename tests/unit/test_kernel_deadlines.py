@@ -78,7 +78,7 @@ def test_answered_asks_are_not_kept_behind_one_that_waits() -> None:
             assert isinstance(ref, Cell)
             waits = asyncio.create_task(failed_at(ref.ask(b"", timeout=30.0)))
             await asyncio.sleep(0)
-            queue = ref.dispatcher.deadlines.of(30.0)
+            queue = ref.dispatcher.deadlines[30.0]
             longest = 0
             for _ in range(200):
                 await asyncio.gather(*(other.ask("", timeout=30.0) for _ in range(10)))
@@ -97,7 +97,7 @@ def test_asks_one_after_another_leave_nothing_behind() -> None:
             assert isinstance(ref, Cell)
             for _ in range(100):
                 await ref.ask("", timeout=30.0)
-                assert len(ref.dispatcher.deadlines.of(30.0)) == 0
+                assert len(ref.dispatcher.deadlines[30.0]) == 0
 
     run(main())
 
