@@ -13,7 +13,7 @@ from telestage.actors import Fleet, event_in_hand, event_key
 def fleet_with(store, *users):
     fleet = Fleet(1, "hash", store=store)
     for user in users:
-        fleet.add(user.username, session=user.session)
+        fleet.add(user.username, session=user.session.save())  # a text: it keeps no position
     return fleet
 
 
@@ -49,6 +49,27 @@ async def test_a_session_string_goes_on_in_a_new_process_where_it_was(telegram, 
         *("b0", "private 0", "b1", "private 1", "b2", "private 2"),
         "last of all",
     ]
+
+
+async def test_a_process_that_got_nothing_has_said_where_the_next_one_begins(telegram, eventually, tmp_path):
+    """R-M5: from its connect on, also if it is gone in the next moment."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    news = telegram.add_channel("news", members=[alice])
+    telegram.post(news, "before all")
+    got = []
+    fleet = fleet_with(tmp_path / "fleet.db", alice)
+    watch(fleet, got)
+    async with fleet:
+        pass
+    telegram.post(news, "n0")
+    telegram.post(bob, "b0", to=alice)
+    fleet = fleet_with(tmp_path / "fleet.db", alice)
+    watch(fleet, got)
+    async with fleet:
+        await eventually(lambda: len(got) >= 2)
+        telegram.post(news, "n1")
+        await eventually(lambda: "n1" in got)
+    assert sorted(got) == ["b0", "n0", "n1"]
 
 
 def marks(path):

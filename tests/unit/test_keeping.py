@@ -10,6 +10,7 @@ import pytest
 
 from telestage.actors.store import Leases, Owner, Store, StoreError
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Channel, Checkpoint, Position, Recent
+from telestage.actors.telegram.inhand import EventInHand
 from telestage.actors.telegram.keeping import Keeper, SessionKeeping
 from telestage.actors.telegram.once import Once
 
@@ -65,6 +66,32 @@ async def test_a_position_and_the_marks_come_back(tmp_path):
         assert checkpoint.stored.channels == {7: Channel(6, 3, Recent(0b101, 12))}
         assert checkpoint.stored.hashes == {7: (99, 67)}
         assert checkpoint.rewound == {ACCOUNT: 30, 7: 8}
+
+
+async def test_a_mark_in_a_handlers_own_transaction_comes_with_what_was_received(tmp_path):
+    """R-M5: all of it or nothing; for all sessions, if it is for all of them."""
+    async with Store(tmp_path / "db") as store:
+        keeper = await opened(store)
+        checkpoint, *_ = await begun(keeper)
+        checkpoint.base(at(10))
+        await keeper.settle()
+        in_hand = EventInHand("alice", "watch", "channel/7/message/4", (7, True, 4), received=9, shared=True)
+        await store.write(in_hand.settle)
+
+        def fails(connection):
+            EventInHand("alice", "watch", "key", (7, True, 5), received=99, shared=True).settle(connection)
+            raise LookupError("on purpose")
+
+        with pytest.raises(LookupError):
+            await store.write(fails)
+        checkpoint, _, marks = await begun(await opened(store))
+        assert marks == {"watch": {(7, True): 4}}
+        assert checkpoint.rewound == {ACCOUNT: 10, 7: 9}
+        once = Once("watch")
+        await keeper.resume(once)
+        assert once.has((7, True, 4))
+        assert not once.has((7, True, 5))
+        await keeper.close()
 
 
 async def test_a_burst_is_one_write_and_rest_is_none(tmp_path):
