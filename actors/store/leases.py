@@ -20,6 +20,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -30,6 +31,8 @@ from telestage.actors.store.owner import Owner
 __all__ = ["Lease", "LeaseStatus", "Leases", "lease_status", "prepare_leases"]
 
 _log = logging.getLogger("telestage.store")
+
+T = TypeVar("T")
 
 PART = "leases"
 MIGRATIONS = (
@@ -88,6 +91,43 @@ class Lease:
             raise LeaseLost(self.name, self.epoch, None if row is None or row[0] is None else row[2])
 
 
+class _Asked(Generic[T]):
+    """A piece of work, what came of it, and who waits for that."""
+
+    __slots__ = ("_error", "_result", "_work", "answer")
+
+    def __init__(self, work: Callable[[sqlite3.Connection], T], answer: asyncio.Future[T]) -> None:
+        self._work = work
+        self._result: T | None = None
+        self._error: Exception | None = None
+        self.answer = answer
+
+    def do(self, connection: sqlite3.Connection) -> None:
+        """In the store's thread. That a lease is held changes nothing in the file, and is this one's trouble alone."""
+        try:
+            self._result = self._work(connection)
+        except LeaseHeld as held:
+            self._error = held
+
+    def fail(self, error: Exception) -> None:
+        """Nothing of the batch was done."""
+        self._error = error
+
+    def settle(self) -> None:
+        """Tells who waits; nobody does who was cancelled."""
+        if self.answer.done():
+            return
+        if self._error is not None:
+            self.answer.set_exception(self._error)
+        else:
+            self.answer.set_result(cast("T", self._result))
+
+
+def _done(batch: Sequence[_Asked[Any]], connection: sqlite3.Connection) -> None:
+    for each in batch:
+        each.do(connection)
+
+
 class LeaseStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A lease as the store has it."""
 
@@ -124,6 +164,8 @@ class Leases:
         self._clock = clock
         self._held: dict[str, Lease] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._asked: list[_Asked[Any]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Makes the table.
@@ -148,7 +190,7 @@ class Leases:
         lease = Lease(key, name, self.owner.token, self._clock)
         self._held[key] = lease  # before anything is awaited: nobody else of this fleet comes in between
         try:
-            lease.epoch, until = await self._store.write(partial(self._taken, lease))
+            lease.epoch, until = await self._write(partial(self._taken, lease))
         except BaseException:
             if self._held.get(key) is lease:
                 del self._held[key]
@@ -172,7 +214,7 @@ class Leases:
         if not self._held:
             self._rest()
         if given or leases is None:
-            await self._store.write(partial(self._given_back, given, leases is None))
+            await self._write(partial(self._given_back, given, leases is None))
 
     async def keep(self) -> None:
         """Renews what is held, until it is cancelled; whatever couldn't be renewed lapses in time."""
@@ -208,6 +250,39 @@ class Leases:
             else:
                 lease.deadline = until - self.seconds * _MARGIN
         self._watch()
+
+    # -- writing ------------------------------------------------------------------------------------------
+
+    async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Has `work` done in one transaction with all else that is asked for until the one before is in the file.
+
+        A transaction costs a few milliseconds of the disk: a thousand sessions that start or stop are not to wait for
+        a thousand of them.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        asked = _Asked(work, answer)
+        self._asked.append(asked)
+        if self._writing is None:
+            self._writing = loop.create_task(self._write_all(), name="telestage leases")
+        return await answer
+
+    async def _write_all(self) -> None:
+        batch: list[_Asked[Any]] = []
+        try:
+            while self._asked:
+                batch, self._asked = self._asked, []
+                try:
+                    await self._store.write(partial(_done, batch))
+                except Exception as error:
+                    for each in batch:
+                        each.fail(error)
+                for each in batch:
+                    each.settle()
+        finally:
+            self._writing = None
+            for each in (*batch, *self._asked):  # those that are left: it was cancelled, by the end of its loop
+                each.answer.cancel()
 
     # -- in the store's thread -------------------------------------------------------------------------
 

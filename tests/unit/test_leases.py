@@ -254,3 +254,34 @@ async def test_what_can_not_be_is_refused(store: Store) -> None:
     made = Leases(store, Owner.here(), 1)
     with pytest.raises(StoreError, match="no such table"):
         await made.take("key", "alice")
+
+
+async def test_many_are_taken_and_given_back_in_few_transactions(store: Store) -> None:
+    """A fleet of a thousand sessions isn't to wait for a thousand times the disk; who is refused is so alone."""
+    clock = Clock()
+    one, two = await leases(store, clock, "one"), await leases(store, clock, "two")
+    await two.take("key 7", "theirs")
+    written = 0
+    write = store.write
+
+    async def counted(work):  # type: ignore[no-untyped-def]  # as `write` is
+        nonlocal written
+        written += 1
+        return await write(work)
+
+    store.write = counted  # type: ignore[method-assign]  # counts, and does what it does
+    took = await asyncio.gather(*(one.take(f"key {n}", f"s{n}") for n in range(100)), return_exceptions=True)
+    assert [n for n, each in enumerate(took) if isinstance(each, LeaseHeld)] == [7]
+    held = [each for each in took if isinstance(each, Lease)]
+    assert len(held) == 99
+    assert all(each.valid and each.epoch == 1 for each in held)
+    assert written <= 2
+    given_up = asyncio.ensure_future(one.take("key 100", "s100"))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.gather(*(one.release([each]) for each in held))
+    assert written <= 5
+    assert {each.name for each in (await store.read(lease_status)).values() if each.owner} <= {"theirs", "s100"}
+    for each in (one, two):
+        await each.release()
+    assert not any(each.owner for each in (await store.read(lease_status)).values())
