@@ -18,6 +18,7 @@ from telestage.actors.kernel import MailboxFull, QueueWaitTimeout, TelestageErro
 from telestage.actors.telegram.errors import (
     FloodParked,
     OperationTimeout,
+    PaceTimeout,
     PermitTimeout,
     ReplyLost,
     SessionInUse,
@@ -31,6 +32,7 @@ R = TypeVar("R")
 _BUSY = (MailboxFull, QueueWaitTimeout, PermitTimeout, ReplyLost)
 _UNSURE = (OperationTimeout, OSError, ServerError, TimedOutError)  # OSError: Python's TimeoutError is one, too
 _BUSY_SECONDS = 1.0
+_LOOK_SECONDS = 5.0  # between two looks whether a flood wait is over; they cost no call
 
 NOT_HERE = (SessionInUse, SessionUnknown)
 """The session is another fleet's now, or was taken out of this one: what it was to do waits."""
@@ -54,10 +56,11 @@ async def until_answered(attempt: Callable[[], Awaitable[R]], waits: Callable[[s
     while True:
         try:
             result = await attempt()
-        except FloodParked as parked:
+        except (FloodParked, PaceTimeout) as parked:
             told = True
             await waits(str(parked))
-            await asyncio.sleep(max(0.0, parked.until - time.time()))
+            # it may have no end but a person's word, or be ended before its time: asked again, it says so at once
+            await asyncio.sleep(min(max(0.0, parked.until - time.time()), _LOOK_SECONDS))
         except _BUSY:
             await asyncio.sleep(_BUSY_SECONDS)
         except _UNSURE:
