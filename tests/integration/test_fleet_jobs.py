@@ -250,6 +250,22 @@ async def test_a_flood_wait_is_waited_out_and_told(telegram, job_fleet):
         assert not telegram.early_calls
 
 
+async def test_a_job_waits_until_a_person_has_sending_resumed(telegram, job_fleet):
+    """R-X2, R-X5: after PEER_FLOOD, which has no end of its own."""
+    alice = telegram.add_user("alice")
+    names(telegram, 2)
+    async with job_fleet(alice) as fleet:
+        telegram.faults.error("messages.sendMessage", 400, "PEER_FLOOD", user=alice)
+        job = await fleet.jobs.bulk_send(["peer0", "peer1"], "hello", timeout=0.5)
+        async with asyncio.timeout(20):
+            async for status in job.progress():
+                if "PEER_FLOOD" in status.reason:
+                    break
+        assert telegram.delivered() == []
+        assert await fleet.resume_sending("alice")
+        assert (await job.result(20)).done == len(telegram.delivered()) == 2
+
+
 async def test_an_urgent_operation_goes_between_the_pages_of_a_job(telegram, job_fleet, tmp_path):
     """R-Q3, R-Q7: a job's operations are ordinary ones, below all others."""
     alice = telegram.add_user("alice")
