@@ -20,6 +20,7 @@ from telestage.actors import (
     MonitorStopped,
     NameTaken,
     RetryableError,
+    handles,
 )
 
 EVENT = Event("a", "test")
@@ -282,6 +283,25 @@ async def test_a_handler_can_not_wait_for_its_own_monitor_to_stop():
         assert monitor.running
 
 
+async def test_an_actor_of_the_same_system_may_stop_a_monitor():
+    """R-E7: its handlers run where those of the monitor have run; that is no handler's wait for its own monitor."""
+
+    class Owner(Actor):
+        @handles(str)
+        async def stop_it(self, message):
+            return await monitor.stop_monitoring()
+
+    async with ActorSystem() as system:
+        monitor = EventMonitor("m", system=system)
+        monitor.register_handler("a", lambda event: None)
+        owner = system.spawn(Owner)
+        await monitor.start_monitoring()
+        await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+        assert await owner.ask("stop", timeout=5.0) == 0
+        assert not monitor.running
+
+
 async def test_monitors_share_a_system_and_stop_alone():
     """R-M1, R-M2: a stop of one is no stop of another."""
     got = []
@@ -301,22 +321,31 @@ async def test_monitors_share_a_system_and_stop_alone():
     assert got == [EVENT]
 
 
-async def test_a_monitor_that_is_killed_is_restarted_and_goes_on():
+@pytest.mark.parametrize("trusted", [False, True])
+async def test_a_monitor_that_is_killed_is_restarted_and_goes_on(trusted):
     """R-M3, R-S3: its queue and its counts are kept; the event in hand has failed."""
     got = []
     async with ActorSystem() as system:
         monitor = EventMonitor("m", system=system)
         hang = Hang()
+        hang.go_on.set()
         monitor.register_handler("a", hang)
         monitor.register_handler("b", got.append)
         await monitor.start_monitoring()
+        for _ in range(20 * trusted):
+            await monitor.queue_event(EVENT)
+        assert await monitor.idle(5.0)
+        hang.go_on.clear()
+        hang.begun.clear()
         await monitor.queue_event(EVENT)
         await hang.begun.wait()
         await monitor.queue_event(Event("b", "test"))
         system.find("/m").kill("for the test")
         assert await monitor.idle(5.0)
         assert len(got) == 1
-        assert (monitor.get_stats().failed, monitor.get_stats().processed) == (1, 1)
+        stats = monitor.get_stats()
+        assert (stats.failed, stats.processed) == (1, 1 + 20 * trusted)
+        assert (stats.handlers[0].successes, stats.handlers[0].failures) == (20 * trusted, 1)
         await monitor.stop_monitoring()
 
 
