@@ -82,7 +82,7 @@ async def until(condition, within=30.0):
         await asyncio.sleep(0.002)
 
 
-async def play(seed, steps=STEPS):
+async def play(seed, steps=STEPS, store=None):
     """One run: raises AssertionError if a monitor missed anything, saw it twice, or out of order."""
     rng = random.Random(seed)
     async with LoopbackTelegram() as telegram, contextlib.AsyncExitStack() as stack:
@@ -90,7 +90,7 @@ async def play(seed, steps=STEPS):
         news = telegram.add_channel("news", [alice, carol])
         group = telegram.add_channel("group", [alice, carol], megagroup=True)
         ledgers = [Ledger(telegram, news), Ledger(telegram, group), Ledger(telegram, alice, bob)]
-        fleet = Fleet(1, "hash", limits=Limits.unpaced(), options={"retry_delay": 0})
+        fleet = Fleet(1, "hash", limits=Limits.unpaced(), options={"retry_delay": 0}, store=store)
         for user in (alice, carol):
             fleet.add(user.username, session=user.session)
         stack.push_async_callback(fleet.stop)
@@ -163,7 +163,8 @@ async def play(seed, steps=STEPS):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_each_monitor_sees_each_event_once_and_in_order_whatever_happens(seed):
-    """R-M5: of a seed that is told."""
+@pytest.mark.parametrize("stored", [False, True])
+async def test_each_monitor_sees_each_event_once_and_in_order_whatever_happens(seed, stored, tmp_path):
+    """R-M5: of a seed that is told; with a store, and without."""
     print(f"seed {seed}")
-    await play(seed)
+    await play(seed, store=tmp_path / "fleet.db" if stored else None)

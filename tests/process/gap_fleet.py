@@ -36,7 +36,7 @@ def told(update):
 
 async def main(folder, *sessions):
     names = [each.partition("=")[0] for each in sessions]
-    fleet = Fleet(1, "hash", limits=Limits(monitor_queue=100_000), store=folder / "fleet.db")
+    fleet = Fleet(1, "hash", limits=Limits.unpaced(monitor_queue=100_000), store=folder / "fleet.db")
     for each in sessions:
         name, _, session = each.partition("=")
         fleet.add(name, session=session)
