@@ -6,6 +6,7 @@ that can't connect keeps trying, one that Telegram ended is `DEAD`, and the rest
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -17,8 +18,10 @@ from typing import Any, Self, TypeVar
 
 from telethon.sessions.abstract import Session
 
+from telestage.actors.ending import end
 from telestage.actors.jobs import Jobs
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
+from telestage.actors.stopsignals import StopSignals
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.adaptive import Timeouts
 from telestage.actors.telegram.board import PermitBoard
@@ -49,6 +52,7 @@ _log = logging.getLogger("telestage.fleet")
 H = TypeVar("H", bound=EventHandler)
 
 _HURRY = 4.0  # seconds for the end of a start that was cancelled: nothing is waited for that could go on
+_DRAINING = 0.01  # seconds between looks whether all is done
 _MANAGER_SUPERVISION = Supervision(exceeded=Directive.STOP)
 
 
@@ -106,6 +110,7 @@ class Fleet:
         self._monitors = FleetMonitors(self._books, self.__getitem__, self._limits.monitor_queue)
         self._system = ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit)
         self._board = PermitBoard(self._limits)
+        self._draining = False
         self._liveness = Liveness(self._limits.liveness)
         self._manager: Ref | None = None
         self._store = store if store is None or isinstance(store, Store) else Store(store)
@@ -114,7 +119,7 @@ class Fleet:
         self._ownership = Ownership() if ownership is None else ownership
         self._owning: Owning | None = None
         self._flood_keeper: FloodKeeper | None = None
-        self._jobs = Jobs(self._store, self.__getitem__, self.names, self._uses, resume=resume_jobs)
+        self._jobs = Jobs(self._store, self._undrained, self.names, self._uses, resume=resume_jobs)
         self._keeper: Keeper | None = None
 
     # -- life ----------------------------------------------------------------------------------------
@@ -165,6 +170,7 @@ class Fleet:
         """
         await self._jobs.stop(timeout / 4)
         self._manager = None
+        self._draining = False
         self._liveness.stop()
         self._launches.end()
         await self._system.shutdown(timeout)
@@ -177,6 +183,45 @@ class Fleet:
         if flood_keeper is not None:
             await flood_keeper.close()
         await self._close_store()
+
+    async def drain(self, timeout: float = 10.0) -> bool:
+        """Takes no new operations, and waits until those that run and wait are done; to be followed by `stop`.
+
+        A new one fails with `SessionDraining`, at once, and so does the next page of an iterator. Handlers go on, and
+        what they do with their event still goes through. Jobs stop, as for `stop`, and stay in the store.
+
+        Args:
+            timeout: Seconds to wait, at most.
+
+        Returns:
+            Whether all were done in that time. Those that weren't go on until `stop`.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
+        self._draining = True
+        for book in self._books.values():
+            book.draining = True
+        await self._jobs.stop(timeout / 2)
+        while any(book.busy for book in self._books.values()):
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_DRAINING)
+        return True
+
+    async def run_until_signal(self, timeout: float = 10.0) -> str:
+        """Waits for SIGTERM or SIGINT, then ends the running fleet gracefully; returns the signal's name.
+
+        Nothing new is taken (`drain`); what runs and waits has half of `timeout`, handlers and what is left of it a
+        quarter more. Then they are cancelled, and the sessions disconnected, which takes 3 s beyond `timeout` at most.
+        A second signal cancels at once; a third does what it did before. To be called in the main thread.
+
+        Hazard: an operation or a handler that swallows its cancellation is left behind, and `asyncio.run` waits for it.
+        """
+        self._running()
+        with StopSignals() as signals:
+            await signals.stop.wait()
+            await end(self, timeout, signals.hurry)
+            return signals.name
 
     async def __aenter__(self) -> Self:
         return await self.start()
@@ -208,6 +253,7 @@ class Fleet:
         book = new_book(name, session, self._options, options, self._timeouts, self._limits, self._books.values())
         self._monitors.begin(book)
         self._books[name] = book
+        book.draining = self._draining
         book.owning = self._owning
         self._keep(book)
         if self._manager is not None:
@@ -463,6 +509,11 @@ class Fleet:
         if self._manager is None:
             raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
         return self._manager
+
+    def _undrained(self, name: str) -> SessionHandle:
+        """For jobs, which end by themselves as the fleet drains."""
+        book = self._book(name)
+        return SessionHandle(book, lambda: self._ref(name), self._limits, drained=False)
 
     def _uses(self, name: str) -> bool:
         """Whether a session is there for this fleet, and not in use by another one."""

@@ -20,7 +20,7 @@ from telestage.cli.loading import load
 from telestage.cli.login import Login, login
 from telestage.cli.logs import logging_to
 from telestage.cli.reporting import JsonReporter, LogHandler, PlainReporter, Reporter
-from telestage.cli.running import run_fleet
+from telestage.cli.running import run_fleet, run_to_the_end
 
 __all__ = ["check_file", "doctor_and_print", "login_and_print", "run_file"]
 
@@ -68,7 +68,7 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
             seconds=seconds,
         )
         try:
-            asyncio.run(running)
+            run_to_the_end(running)
         except StoreError as error:
             raise CommandError(str(error)) from error
 

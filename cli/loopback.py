@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from telestage.actors.stopsignals import StopSignals
 from telestage.cli.errors import CommandError, UsageError
 from telestage.cli.logs import logging_to
-from telestage.cli.signals import StopSignals
 from telestage.testing import BadArgument, LoopbackTelegram, LoopbackUser, UnknownPeer
 
 __all__ = ["Loopback", "serve", "serve_until_signal"]

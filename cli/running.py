@@ -6,19 +6,44 @@ Invariant: however it ends, the fleet is stopped within its stop timeout, and wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
+from collections.abc import Coroutine
 from contextlib import ExitStack
 
 from telestage.actors import Fleet
+from telestage.actors.ending import end
+from telestage.actors.stopsignals import StopSignals
 from telestage.cli.errors import CommandError
 from telestage.cli.reporting import Reporter
-from telestage.cli.signals import StopSignals
 from telestage.cli.watching import ended
 
-__all__ = ["run_fleet"]
+__all__ = ["run_fleet", "run_to_the_end"]
 
+_log = logging.getLogger("telestage.cli")
+
+_RESISTS = 0.5  # seconds for what was left behind to end after all
 _INTERVAL = 0.25  # seconds between two pictures of the fleet
+
+
+def run_to_the_end(main: Coroutine[object, object, None]) -> None:
+    """Runs `main` in a loop of its own. As `asyncio.run`, but what resists its cancellation keeps nobody waiting."""
+    runner = asyncio.Runner()
+    try:
+        runner.run(main)
+    finally:
+        loop = runner.get_loop()
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=_RESISTS))
+        resisting = [task.get_name() for task in left if not task.done()]
+        if resisting:
+            _log.warning("left behind, for it resists its cancellation: %s", ", ".join(resisting))
+        else:
+            runner.close()
 
 
 async def run_fleet(
@@ -31,8 +56,9 @@ async def run_fleet(
 ) -> None:
     """Runs `fleet` until SIGINT or SIGTERM, for at most `seconds`.
 
-    The first signal begins the stop, which lets handlers and operations end for half of `stop_timeout`; the second
-    cancels them at once. SIGUSR1 has a dump of all actors written to the standard error, where there is that signal.
+    The first signal begins the end: nothing new is taken, what runs and waits has half of `stop_timeout`, handlers a
+    quarter more; the second signal cancels them at once. SIGUSR1 has a dump of all actors written to the standard
+    error, where there is that signal.
 
     Raises:
         CommandError: Every session has ended by itself; the text says why.
@@ -78,21 +104,8 @@ async def _until_end(
 
 
 async def _stop(fleet: Fleet, running: asyncio.Future[Fleet], signals: StopSignals, timeout: float) -> None:
-    """Stops the fleet, or what has started of it, within `timeout` seconds; on the second signal at once."""
-    system = fleet.system
-    refs = [ref for each in system.statistics() if (ref := system.find(each.path)) is not None]
-
-    async def hurry() -> None:
-        await signals.hurry.wait()
-        for ref in refs:
-            ref.stop(grace=0.0)
-
-    hurrying = asyncio.ensure_future(hurry())
-    try:
-        # in this order: a start that is cancelled stops the fleet itself, and takes its own time for it
-        await fleet.stop(timeout)
-        running.cancel()
-        await asyncio.wait({running})
-    finally:
-        hurrying.cancel()
-        await asyncio.wait({hurrying})
+    """Ends the fleet, or what has started of it, within `timeout` seconds; on the second signal at once."""
+    # in this order: a start that is cancelled stops the fleet itself, and takes its own time for it
+    await end(fleet, timeout, signals.hurry)
+    running.cancel()
+    await asyncio.wait({running})

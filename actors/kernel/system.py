@@ -212,7 +212,7 @@ class ActorSystem:
                 self._subscriptions.pop()()
             self._hooks.tell("system_stopped", self)
         if workers:
-            await asyncio.wait(workers, timeout=max(_LAST, deadline - loop.time()))
+            await asyncio.wait(workers, timeout=max(_LAST, min(PATIENCE, deadline - loop.time())))
         resisting += [task.get_name() for task in workers if not task.done()]
         if resisting:
             shown = ", ".join(resisting[:_SHOWN]) + (", ..." if len(resisting) > _SHOWN else "")

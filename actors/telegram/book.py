@@ -260,6 +260,7 @@ class SessionBook:
         self.state = SessionState.NEW
         self.reason: str | None = None
         self.paused = False
+        self.draining = False  # nothing new is taken
         self.restarts = 0
         self.reconnects = 0
         self.operations = 0
@@ -277,6 +278,11 @@ class SessionBook:
         return self.state in _SETTLED
 
     @property
+    def busy(self) -> bool:
+        """Whether an operation runs or waits; what waits in a paused session doesn't count."""
+        return not self.paused and (self.running is not None or (self.ref is not None and self.ref.waiting > 0))
+
+    @property
     def task_name(self) -> str:
         """What debuggers call the task that works on what runs now."""
         running = self.running
@@ -287,7 +293,7 @@ class SessionBook:
         """Starts anew, with another actor system: what the last one left doesn't count."""
         self.state = SessionState.NEW
         self.reason = self.running = self.ref = self.lease = self.in_use = None
-        self.paused = False
+        self.paused = self.draining = False
         self.checkpoint = self.checkpoint.successor()
         for monitor in self.monitors.values():
             monitor.begin(self.keeping)

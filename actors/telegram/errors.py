@@ -10,6 +10,7 @@
         ├── ReplyLost           whether it was done isn't known: the session was restarted meanwhile
         ├── SessionUnknown      the fleet has no session of that name
         ├── SessionExists       the fleet has one already
+        ├── SessionDraining     the fleet ends, and takes nothing new
         ├── SessionNotStored    the store has no session of that name
         └── SessionDead         Telegram won't have the session any more, for the reason it carries
             └── SessionInUse    another process, or another fleet, uses it; says who
@@ -35,6 +36,7 @@ __all__ = [
     "PermitTimeout",
     "ReplyLost",
     "SessionDead",
+    "SessionDraining",
     "SessionError",
     "SessionExists",
     "SessionInUse",
@@ -117,6 +119,13 @@ class ReplyLost(SessionError):
     def __init__(self, session: str, kind: str) -> None:
         super().__init__(session, f"restarted during a {kind} operation; whether it was done is not known")
         self.kind = kind
+
+
+class SessionDraining(SessionError):
+    """The fleet ends: it takes no new operation. Nothing of this one was begun."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(session, "the fleet ends and takes no new operation; this one was not begun")
 
 
 class SessionUnknown(SessionError):

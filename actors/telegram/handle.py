@@ -19,6 +19,7 @@ from telestage.actors.kernel import Ref
 from telestage.actors.telegram.asking import AnyOperation, run_operation
 from telestage.actors.telegram.book import MonitorSpec, SessionBook
 from telestage.actors.telegram.calls import CallOperation, RegisterMonitor, RemoveMonitor
+from telestage.actors.telegram.errors import SessionDraining
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.requests import History, Members, peer_of
 from telestage.messages import (
@@ -48,15 +49,19 @@ class SessionHandle:
     """A session of a running fleet. Made by `fleet[name]`.
 
     Every method may raise `MailboxFull` (too many operations wait), `QueueWaitTimeout`, `PermitTimeout`,
-    `OperationTimeout`, `FloodParked`, `PaceTimeout`, `ReplyLost`, `SessionDead`, `TimeoutError` (a single call wasn't
-    answered within `Limits.rpc_timeout`), and whatever Telegram answers (`telethon.errors.RPCError`). Common arguments:
+    `OperationTimeout`, `FloodParked`, `PaceTimeout`, `ReplyLost`, `SessionDead`, `SessionDraining`, `TimeoutError` (a
+    single call wasn't answered within `Limits.rpc_timeout`), and whatever Telegram answers
+    (`telethon.errors.RPCError`). Common arguments:
 
         priority: Higher goes first. Default: by kind, `Limits.priorities`.
         timeout: Seconds the operation may run, per page for iterators. Default: by kind, `Limits.timeouts`.
     """
 
-    def __init__(self, book: SessionBook, ref: Callable[[], Awaitable[Ref]], limits: Limits) -> None:
+    def __init__(
+        self, book: SessionBook, ref: Callable[[], Awaitable[Ref]], limits: Limits, *, drained: bool = True
+    ) -> None:
         self._book = book
+        self._drained = drained  # nothing new is taken by it once the fleet drains
         self._ref = ref
         self._limits = limits
 
@@ -297,6 +302,8 @@ class SessionHandle:
         )
 
     async def _run(self, operation: AnyOperation, *, repeatable: bool, expecting: type[R] | None = None) -> Any:
+        if self._book.draining and self._drained:
+            raise SessionDraining(self._book.name)
         return await run_operation(
             self._book, self._ref, operation, self._limits, repeatable=repeatable, expecting=expecting
         )

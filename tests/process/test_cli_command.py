@@ -208,6 +208,48 @@ async def test_a_fleet_file_runs_against_a_server_until_sigterm(start, server, f
     assert "hash-nobody-sees" not in out + err
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_a_handler_that_resists_its_end_does_not_keep_the_process(
+    start, server, fleet_file, tmp_path, signals
+) -> None:
+    """R-T4, R-D3: it ends within `stop_timeout` and some seconds, or at once on the second signal, with exit code 0."""
+    (tmp_path / "shop.py").write_text(
+        textwrap.dedent("""
+            import asyncio
+
+            async def keep(event):
+                print("begun", flush=True)
+                while True:
+                    try:
+                        await asyncio.Event().wait()
+                    except asyncio.CancelledError:
+                        print("resisting", flush=True)
+        """)
+    )
+    stop_timeout = 3 if signals == 1 else 600
+    file = tmp_path / "stubborn.toml"
+    file.write_text(fleet_file.read_text().replace("stop_timeout = 5", f"stop_timeout = {stop_timeout}"))
+    fleet = await start("run", file, ALICE=server.sessions["alice"])
+    await fleet.until("alice is ready")
+    client = TelegramClient(StringSession(server.sessions["bob"]), 1, "any")
+    await client.connect()
+    try:
+        await client.send_message("talk", "ping")
+    finally:
+        await client.disconnect()
+    await fleet.until("begun")
+    fleet.signal(signal.SIGTERM)
+    await fleet.until("stopping: SIGTERM")
+    since = asyncio.get_running_loop().time()
+    if signals == 2:
+        fleet.signal(signal.SIGTERM)
+    code, out, err = await fleet.ended()
+    assert asyncio.get_running_loop().time() - since < 3 + 3 + 5  # and some for a busy machine
+    assert code == 0
+    assert "resisting" in out
+    assert "resists its cancellation" in err
+
+
 async def test_a_person_signs_in_at_the_prompt_and_the_stored_session_runs(start, server, fleet_file, tmp_path) -> None:
     login = await start("login", "--server", server.address, "--public-key", server.public_key, "--output", "bob.txt")
     assert await login.errors(until=": ") == "phone number, with the country's code: "

@@ -1,0 +1,80 @@
+"""A fleet ends gracefully: what runs and waits is done, what is new is refused, and it takes no longer than stated."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from telestage.actors import SessionDead, SessionDraining
+from telestage.messages import SessionState
+
+
+async def test_what_runs_and_waits_is_done_and_what_is_new_is_refused(telegram, new_fleet, eventually):
+    """R-T4: each message that was taken is sent, and none that was refused."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.faults.latency(0.02, user=alice)
+    fleet = new_fleet(alice)
+    async with fleet:
+        taken = [asyncio.ensure_future(fleet["alice"].send_message("bob", f"m{n}")) for n in range(5)]
+        await eventually(lambda: fleet["alice"].status.queued == 4)
+        draining = asyncio.ensure_future(fleet.drain(10.0))
+        await asyncio.sleep(0)
+        for asked in (fleet["alice"].send_message("bob", "late"), fleet["alice"].get_messages("bob")):
+            with pytest.raises(SessionDraining, match="not begun"):
+                await asked
+        assert await draining
+        assert all(task.done() for task in taken)
+        assert [message.text for message in await asyncio.gather(*taken)] == [f"m{n}" for n in range(5)]
+    assert [each.text for each in telegram.delivered(to=bob)] == [f"m{n}" for n in range(5)]
+    async with fleet:
+        await fleet["alice"].send_message("bob", "again")
+
+
+async def test_a_drain_ends_at_its_deadline_whatever_runs(telegram, new_fleet, stubborn, eventually):
+    """R-D3: and says that something still does."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        asked = asyncio.ensure_future(fleet["alice"].call(stubborn))
+        await eventually(lambda: stubborn.calls)
+        assert not await fleet.drain(0.1)
+        stubborn.end.set()
+        await asked
+        assert await fleet.drain(5.0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_a_service_when_its_work_is_done(telegram, new_fleet, eventually, number):
+    """R-T4: in place of a handler of one's own."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    telegram.faults.latency(0.05, method="messages.sendMessage", user=alice)
+    fleet = new_fleet(alice)
+    before = signal.getsignal(number)
+    async with fleet:
+        running = asyncio.ensure_future(fleet.run_until_signal())
+        sending = [asyncio.ensure_future(fleet["alice"].send_message("bob", f"m{n}")) for n in range(3)]
+        await eventually(lambda: fleet["alice"].status.queued == 2)
+        os.kill(os.getpid(), number)
+        assert await asyncio.wait_for(running, 10.0) == number.name
+        assert len(await asyncio.gather(*sending)) == 3
+        assert fleet["alice"].status.state is SessionState.STOPPED
+    assert len(telegram.delivered(to=bob)) == 3
+    assert signal.getsignal(number) == before
+
+
+async def test_a_second_signal_does_not_wait(telegram, new_fleet, eventually):
+    """R-T4: what runs is cancelled at once."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        running = asyncio.ensure_future(fleet.run_until_signal(600.0))
+        asked = asyncio.ensure_future(fleet["alice"].call(lambda client: asyncio.Event().wait()))
+        await eventually(lambda: fleet["alice"].status.kind)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: fleet._draining)
+        assert not asked.done()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(running, 10.0)
+        with pytest.raises(SessionDead):
+            await asked
