@@ -521,6 +521,27 @@ async def test_none_starts_before_the_backoff_is_over(system: ActorSystem) -> No
     assert loop.time() - began > 0.19
 
 
+@pytest.mark.virtual_time
+async def test_an_elder_that_fails_during_the_backoff_leaves_at_once_and_all_wait_for_its_own(
+    system: ActorSystem,
+) -> None:
+    """R-S1, R-S2: with rest-for-one; whoever has left waits for as long as the last failure says."""
+    family = Family(system, rules(Strategy.REST_FOR_ONE, backoff=Backoff(first=10.0, factor=2.0, jitter=0)))
+    a, b, c = await family.children("abc")
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    c.tell(Fail())
+    await asyncio.sleep(4.0)
+    assert family.lives() == ["-c"]
+    assert await b.ask("on", timeout=5) == "on"
+    a.tell(Fail())
+    await asyncio.sleep(1.0)
+    assert family.lives() == ["-c", "-b", "-a"]
+    assert await c.ask("on", timeout=100) == "on"
+    assert family.lives() == ["-c", "-b", "-a", "+a", "+b", "+c"]
+    assert loop.time() - began == pytest.approx(4.0 + 20.0, abs=0.1)
+
+
 async def test_the_childs_own_directives_come_first(system: ActorSystem) -> None:
     """R-S1: it resumes, stops or escalates alone; only a restart is the group's."""
     family = Family(system, rules(Strategy.ONE_FOR_ALL))
