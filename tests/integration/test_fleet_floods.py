@@ -161,6 +161,9 @@ async def test_a_flood_wait_parks_the_requests_of_its_kind_whatever_makes_them(t
             await fleet["alice"].call(lambda client: client.send_message("bob", "in a call"))
         with pytest.raises(FloodParked, match="sending is parked"):
             await fleet["alice"].send_message("bob", "hi")
+        await fleet.restart("alice")  # Telethon's own memory of it ends with its client
+        with pytest.raises(FloodParked, match="sending is parked"):
+            await fleet["alice"].call(lambda client: client.send_message("bob", "in a call"))
         assert len(telegram.delivered(to=bob)) == 2
         assert {flood.kind for flood in fleet.floods()} == {"resolving", "sending"}
         assert not telegram.early_calls

@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from telestage.actors.telegram.limits import Pace
@@ -77,7 +77,8 @@ def test_never_more_than_its_number_in_any_window(script) -> None:
             assert last - first >= seconds * (1 - 1e-9), (key, times)
 
 
-@given(st.lists(st.tuples(st.sampled_from(NEEDS), st.integers(0, 2)), max_size=40), st.sampled_from(NEEDS))
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.sampled_from(NEEDS), st.integers(0, 2)), max_size=8), st.sampled_from(NEEDS))
 def test_nobody_waits_for_ever(others, needs) -> None:
     """R-X3: not even behind an endless stream of more urgent ones."""
     pacer, now = new_pacer(), 0.0
@@ -85,14 +86,14 @@ def test_nobody_waits_for_ever(others, needs) -> None:
         _enter(pacer, pacer.place(needed, priority), now)
     mine = pacer.place(needs, 0)
     pacer.enter(mine, now)
-    for turn in range(600):
+    for turn in range(400):
         if mine.held:
             return
         for place in pacer.let_in(now):
             if place is not mine:
                 pacer.use(place, place.needs, now)
         _enter(pacer, pacer.place(NEEDS[turn % len(NEEDS)], 9), now)
-        now += 2.5  # the stream is a bit slower than the windows in all, but always there
+        now += 1.0  # more come than there is room for
     raise AssertionError("still waiting")
 
 
