@@ -51,6 +51,11 @@ class _Direct(Connection):
         self._send(data)  # type: ignore[no-untyped-call]  # Telethon's
         await self._writer.drain()
 
+    @property
+    def free(self) -> bool:
+        """Whether a packet that is written now is on its way, and keeps nobody waiting."""
+        return self._connected and not self._writer.transport.get_write_buffer_size()
+
     async def recv(self) -> Any:
         """Reads a packet. After an error the connection is of no further use: who reads is to disconnect it."""
         while self._connected:

@@ -114,7 +114,31 @@ def test_what_is_sent_goes_by_a_packer():
     source = inspect.getsource(MTProtoSender._send_loop)
     assert "ack = RequestState(MsgsAck(list(self._pending_ack)))" in source
     assert "self._last_acks.append(ack)" in source
-    assert "batch, data = await self._send_queue.get()" in source
+    sent = source[source.index("batch, data = await") : source.index("self._log.debug('Encrypted messages put")]
+    assert [line.split("#")[0].strip() for line in sent.splitlines() if line.split("#")[0].strip()] == [
+        "batch, data = await self._send_queue.get()",
+        "if not data:",
+        "continue",
+        "self._log.debug('Encrypting %d message(s) in %d bytes for sending',",
+        "len(batch), len(data))",
+        "data = self._state.encrypt_message_data(data)",
+        "for state in batch:",
+        "if not isinstance(state, list):",
+        "if isinstance(state.request, TLRequest):",
+        "self._pending_state[state.msg_id] = state",
+        "else:",
+        "for s in state:",
+        "if isinstance(s.request, TLRequest):",
+        "self._pending_state[s.msg_id] = s",
+        "try:",
+        "await self._connection.send(data)",
+        "except IOError as e:",
+        "self._log.info('Connection closed while sending data')",
+        "self._start_reconnect(e)",
+        "return",
+    ]
+    assert parameters(MessagePacker.append) == ["self", "state"]
+    assert inspect.getsource(MessagePacker.get).count("await ") == 1  # where it waits for the first
     assert "MessagePacker(self._state" in inspect.getsource(MTProtoSender.__init__)
 
 
@@ -263,6 +287,69 @@ async def test_a_request_takes_the_acknowledgement_of_the_last_answer_along(tele
             return packets
 
         assert await fleet["alice"].call(packets_of_ten) == 10
+
+
+async def test_a_request_is_on_its_way_in_the_step_in_which_it_is_made(telegram, new_fleet):
+    """Unless others are before it, or the buffer isn't empty: then it goes out in order, as soon as it can."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def watch(client):
+            sender, sent = client._sender, []
+            link = sender._connection
+
+            class Watched(type(link)):
+                full = False
+
+                def _send(self, data):
+                    sent.append(len(data))
+                    super()._send(data)
+
+                @property
+                def free(self):
+                    return super().free and not self.full
+
+            link.__class__ = Watched
+            await client.get_me()  # so that the sender's own task waits
+            sent.clear()
+            first = sender.send(GetUsersRequest([InputUserSelf()]))
+            assert len(sent) == 1
+            both = sender.send([GetUsersRequest([InputUserSelf()]), GetUsersRequest([InputUserSelf()])])
+            behind = sender.send(GetUsersRequest([InputUserSelf()]))
+            assert len(sent) == 1
+            assert {(await each)[0].id for each in (first, *both, behind)} == {alice.id}
+            assert len(sent) == 2  # those that waited went together
+            link.full = True
+            waits = sender.send(GetUsersRequest([InputUserSelf()]))
+            assert len(sent) == 2
+            await waits
+            assert len(sent) == 3
+
+        await fleet["alice"].call(watch)
+
+
+async def test_a_request_that_can_not_be_written_is_sent_on_the_next_link(telegram, new_fleet):
+    """R-Q1: as Telethon's own task has it."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def fail_once(client):
+            link = client._sender._connection
+
+            class Broken(type(link)):
+                def _send(self, data):
+                    link.__class__ = type(self).__base__
+                    raise ConnectionResetError("gone")
+
+            link.__class__ = Broken
+            return await client.get_me()
+
+        before = [call.method for call in telegram.calls].count("users.getUsers")
+        assert (await fleet["alice"].call(fail_once)).id == alice.id
+        assert [call.method for call in telegram.calls].count("users.getUsers") == before + 1
+        assert fleet["alice"].status.restarts == 0
 
 
 async def test_what_is_sent_again_takes_the_acknowledgements_along_that_were_in_its_packet():
