@@ -96,7 +96,8 @@ def _check_peer(message: "SendMessage | HistoryPage | MembersPage") -> None:
         raise invalid(message, "peer", "must be an id, a name, or a serialised InputPeer (int, str or bytes)")
 
 
-class SendMessage(Message, frozen=True, kw_only=True):
+# gc=False here and below: what they hold can't come back to them, so the garbage collector needn't look at them
+class SendMessage(Message, frozen=True, kw_only=True, gc=False):
     """Send one text to a peer, at most once.
 
     `random_id` (signed 64-bit) is chosen before the first attempt and kept by every later one: Telegram
@@ -133,7 +134,7 @@ class SendMessage(Message, frozen=True, kw_only=True):
             )
 
 
-class HistoryPage(Message, frozen=True, kw_only=True):
+class HistoryPage(Message, frozen=True, kw_only=True, gc=False):
     """Read one page of a peer's messages: newest first, or oldest first with `reverse`.
 
     `limit` is 1 to 100 messages. `offset_id`, `min_id` and `max_id` are message ids, all exclusive; 0 is
@@ -158,7 +159,7 @@ class HistoryPage(Message, frozen=True, kw_only=True):
             check_string(self, "search")
 
 
-class MembersPage(Message, frozen=True, kw_only=True):
+class MembersPage(Message, frozen=True, kw_only=True, gc=False):
     """Read one page of a channel's or group's members.
 
     `limit` is 1 to 200 members, `offset` how many come before the page. `search` keeps members whose
@@ -181,7 +182,7 @@ Request: TypeAlias = SendMessage | HistoryPage | MembersPage
 """What an operation that travels can ask for."""
 
 
-class Operation(Message, frozen=True, kw_only=True):
+class Operation(Message, frozen=True, kw_only=True, gc=False):
     """A request with all that the queue must know about it (R-Q6). `Operation.of` fills in the defaults.
 
     Higher `priority` runs first. `queued_at` is in unix seconds. `queue_timeout` and `timeout` are

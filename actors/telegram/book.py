@@ -233,7 +233,7 @@ class MonitorBook:
         )
 
 
-class Running(msgspec.Struct, frozen=True):
+class Running(msgspec.Struct, frozen=True, gc=False):
     """The operation that a session runs now (R-Q6): `since` is in Unix seconds."""
 
     kind: str

@@ -248,7 +248,7 @@ class SessionActor(Actor):
     async def _answer(self, operation: AnyOperation, turn: Turn, work: Work, what: str) -> object:
         """Runs one operation and answers it; its errors are the caller's, not the session's."""
         book = self._book
-        kind = operation.kind.value
+        kind = operation.kind._value_  # `value` is a descriptor written in Python, 0.3 us a look
         reply = self.reply_later()
         try:
             if book.turnstile.ledger:
@@ -277,7 +277,7 @@ class SessionActor(Actor):
 
     async def _run(self, operation: AnyOperation, turn: Turn, work: Work, what: str, reply: Reply) -> object:
         book = self._book
-        kind, connection = operation.kind.value, book.connection
+        kind, connection = operation.kind._value_, book.connection
         if connection is None:
             raise ConnectionLost
         self._turn = turn
