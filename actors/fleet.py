@@ -427,8 +427,8 @@ class Fleet:
 
         Args:
             sessions: Names, or one pattern.
-            patience: Seconds for all of it within which a flood wait is waited out, and a message is tried again,
-                with the same random_id, whose session was full or lost its answer. Then it has failed.
+            patience: Seconds for all of it within which flood waits and paces are waited out, and a message is tried
+                again, with the same random_id, whose session was full or lost its answer. Then it has failed.
             progress: Is called with each delivery as it is known. What it raises ends the bulk send.
 
         Raises:

@@ -15,7 +15,7 @@ import msgspec
 from telethon.errors import RPCError
 
 from telestage.actors.kernel import MailboxFull, QueueWaitTimeout, TaskRegistry, TelestageError
-from telestage.actors.telegram.errors import FloodParked, PermitTimeout, ReplyLost, SessionDead
+from telestage.actors.telegram.errors import FloodParked, PaceTimeout, PermitTimeout, ReplyLost, SessionDead
 from telestage.actors.telegram.handle import SessionHandle, new_random_id
 
 __all__ = ["BulkReport", "Delivery", "bulk_send"]
@@ -74,7 +74,7 @@ async def bulk_send(
                 message = await session.send_message(
                     recipient, text, priority=priority, timeout=timeout, random_id=random_id
                 )
-            except FloodParked as parked:
+            except (FloodParked, PaceTimeout) as parked:
                 if parked.until > give_up:
                     raise
                 await asyncio.sleep(max(0.0, parked.until - time.time()))

@@ -190,6 +190,20 @@ async def test_a_bulk_send_keeps_to_the_pace_of_each_session(telegram, new_fleet
         check_window(times(telegram, "messages.sendMessage", user), 2, 0.4)
 
 
+async def test_a_bulk_send_waits_for_a_pace_longer_than_its_messages_may_take(telegram, new_fleet):
+    """R-X3: what a single send fails with, a bulk send has the patience for."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    limits = Limits(queue_timeout=0.2, paces={**FAST, Pace.SENDING: (1, 0.8)})
+    fleet = new_fleet(alice, limits=limits, paced=True)
+    async with fleet:
+        report = await fleet.bulk_send(["bob"] * 3, "hi", timeout=0.2)
+        assert (report.sent, report.failed) == (3, [])
+        report = await fleet.bulk_send(["bob"], "hi", timeout=0.2, patience=0.1)
+        assert [each.error is not None for each in report.deliveries] == [True]
+    assert len(telegram.delivered(to=bob)) == 3
+    check_window(times(telegram, "messages.sendMessage", alice), 1, 0.8)
+
+
 async def test_unpaced_holds_nothing_back(telegram, new_fleet):
     """R-X3: for servers of one's own; a flood wait is one all the same."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
