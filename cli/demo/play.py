@@ -25,7 +25,7 @@ from telestage.cli.demo.crew import API_HASH, API_ID, HISTORY, MEMBERS
 from telestage.cli.demo.progress import Progress
 from telestage.cli.demo.report import Plan, Report
 from telestage.cli.demo.script import Line, Orders, Picture, Seen
-from telestage.cli.demo.stage import Part, Stage
+from telestage.cli.demo.stage import CHANNELS, Part, Stage
 from telestage.cli.demo.troupe import Troupe
 from telestage.messages import FleetStatus, SessionState
 from telestage.testing import LoopbackProcess
@@ -151,11 +151,6 @@ class Play:
 
         steps: tuple[tuple[str, Callable[[], bool], Callable[[], Awaitable[object]]], ...] = (
             (
-                "watch-001: connection cut",
-                lambda: progress.posts >= plan.posts // 8,
-                lambda: faults.disconnect(stage.user("watch-001")),
-            ),
-            (
                 "send-001: connection cut",
                 lambda: progress.sent >= plan.messages // 4,
                 lambda: faults.disconnect(stage.user("send-001")),
@@ -164,6 +159,11 @@ class Play:
                 "the whole fleet: SIGKILL, and a new process",
                 self._halfway,
                 lambda: self._crash(troupe),
+            ),
+            (
+                "watch-001: connection cut",
+                lambda: self._connected() and progress.posts >= plan.posts * 5 // 8,
+                lambda: faults.disconnect(stage.user("watch-001")),
             ),
             (
                 "watch-002: session killed",
@@ -231,6 +231,8 @@ class Play:
             seconds=round(seconds, 2),
         )
         problems = report.problems(self.plan) + received.problems(self.plan)
+        if len(events) < self.plan.events:
+            problems += _missed(stage, events, self.plan.posts)
         for what, rows in (("messages", history), ("members", members)):
             if len(rows) != len(set(rows)):
                 problems.append(f"{len(rows) - len(set(rows))} {what} scraped more than once")
@@ -238,3 +240,19 @@ class Play:
         if repeated:
             problems.append(f"{repeated} events handled more than once by the same monitor, in one process")
         return report, problems
+
+
+def _missed(stage: Stage, events: set[Seen], posts: int) -> list[str]:
+    """Who wasn't given what, by session and channel."""
+    seen = {(event.session, event.handler, event.post) for event in events}
+    told = []
+    for session in (part.name for part in stage.cast if part.name.startswith("watch-")):
+        for channel in CHANNELS:
+            missed = [
+                number
+                for number in range(1, posts + 1)
+                if any((session, handler, f"{channel} {number}") not in seen for handler in ("keep", "shaky"))
+            ]
+            if missed:
+                told.append(f"{session} missed {len(missed)} posts of {channel}, between {missed[0]} and {missed[-1]}")
+    return told
