@@ -46,7 +46,7 @@ class Answer(asyncio.Future[bool]):
         """As a coroutine: there is nothing to close."""
 
 
-Coroutine.register(Answer)
+Coroutine.register(Answer)  # pyright: ignore[reportAttributeAccessIssue]  # an ABC has it, whatever its stub says
 
 
 class Answers:

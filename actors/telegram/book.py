@@ -31,6 +31,7 @@ from telestage.actors.telegram.keeping import SessionKeeping
 from telestage.actors.telegram.once import Once
 from telestage.actors.telegram.owning import Owning, fingerprint
 from telestage.actors.telegram.turnstile import Turnstile
+from telestage.actors.telegram.updatebox import messages_of
 from telestage.messages import EventPriority, MonitorStatus, SessionState, SessionStatus
 
 __all__ = [
@@ -89,6 +90,22 @@ class Arrived(msgspec.Struct, frozen=True):
     mark: Mark | None
     step: Step
     error: Exception | None = None
+
+    @property
+    def about(self) -> frozenset[int]:
+        """The ids of the messages that it concerns."""
+        return messages_of(self.update)[0]
+
+    @property
+    def deleted(self) -> frozenset[int]:
+        """The ids of the messages whose deletion it tells."""
+        ids, deletion = messages_of(self.update)
+        return ids if deletion else frozenset()
+
+    @property
+    def update(self) -> Any:
+        """What the event was made from."""
+        return getattr(self.event, "original_update", None) or self.event
 
     @property
     def type(self) -> str:
@@ -208,7 +225,7 @@ class MonitorBook:
         if arrived.mark is not None:
             self._note(arrived.mark)
             if self.spec.once is not None:
-                self.spec.once.done(arrived.mark, self)
+                self.spec.once.done(arrived.mark, self, arrived.deleted)
         arrived.step.release()
 
     def _note(self, mark: Mark) -> None:

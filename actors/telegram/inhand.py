@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from telestage.actors.telegram.checkpoint import ACCOUNT, Mark
+from telestage.actors.telegram.once import gone
 from telestage.actors.telegram.positions import MarkRow, settle
 from telestage.actors.telegram.updatebox import mark_of
 
@@ -32,6 +33,8 @@ class EventInHand(msgspec.Struct, frozen=True):
     """Up to which pts its session had received by then."""
     shared: bool
     """Whether it is had for all sessions of the monitor (`once=True`)."""
+    gone: frozenset[int]
+    """The ids of the messages whose deletion it tells, where it is had for all sessions."""
 
     def settle(self, connection: sqlite3.Connection) -> None:
         """Notes, within a transaction of the fleet's store, that the handler is done with this event.
@@ -46,7 +49,9 @@ class EventInHand(msgspec.Struct, frozen=True):
         if self.mark is not None:
             entry, fresh, number = self.mark
             mark = MarkRow(self.session, self.monitor, entry, fresh, number)
-            settle(connection, mark, self.received, shared=self.shared and entry != ACCOUNT)
+            shared = self.shared and entry != ACCOUNT
+            had = (self.mark, *(gone(self.mark, id) for id in self.gone)) if shared else ()
+            settle(connection, mark, self.received, had)
 
 
 _in_hand: ContextVar[EventInHand | None] = ContextVar("telestage_in_hand", default=None)

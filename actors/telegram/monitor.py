@@ -48,7 +48,9 @@ async def _give(book: MonitorBook, message: Arrived) -> None:
     """Gives the event to the handler, if the filter's `func` agrees and no other session has had it."""
     spec = book.spec
     book.reach(message)
-    if spec.once is not None and not await spec.once.take(message.mark, book):
+    if spec.once is not None and not await spec.once.take(
+        message.mark, book, message.about, deletion=bool(message.deleted)
+    ):
         book.passed_over += 1
         book.finish(message)
         return
@@ -90,7 +92,8 @@ def _in_hand(book: MonitorBook, message: Arrived) -> EventInHand:
     mark = message.mark
     received = 0 if mark is None else message.step.checkpoint.high.get(mark[0], 0)
     shared = book.spec.once is not None
-    return EventInHand(book.session, book.spec.name, event_key(message.event), mark, received, shared)
+    gone = message.deleted if shared else frozenset[int]()
+    return EventInHand(book.session, book.spec.name, event_key(message.event), mark, received, shared, gone)
 
 
 async def _value(result: object) -> object:

@@ -78,6 +78,8 @@ class AcknowledgingPacker(MessagePacker):
     def _send(self) -> None:
         """What a round of the sender's own task does with a batch."""
         sender = self._sender
+        batch: Any = ()
+        data: Any = None
         try:
             self._pack().send(None)
         except StopIteration as done:  # it has nothing to wait for

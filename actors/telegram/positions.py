@@ -10,7 +10,7 @@ Invariants:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import astuple
@@ -144,19 +144,18 @@ def _owned(connection: sqlite3.Connection, lease: Lease) -> bool:
     return True
 
 
-def settle(connection: sqlite3.Connection, mark: MarkRow, received: int, *, shared: bool) -> None:
+def settle(connection: sqlite3.Connection, mark: MarkRow, received: int, had: Iterable[Mark] = ()) -> None:
     """Writes that a monitor is done with one update that was received by then, within a transaction of its handler.
 
     Args:
-        shared: Whether it is done with it for all its sessions.
+        had: What it has had with that for all its sessions.
     """
     connection.execute(_MARK, astuple(mark))
     connection.execute(
         "UPDATE positions SET received = max(received, ?) WHERE session = ? AND entry = ?",
         (received, mark.session, mark.entry),
     )
-    if shared:
-        connection.execute(_SEEN, (mark.monitor, mark.entry, mark.fresh, mark.number))
+    connection.executemany(_SEEN, [(mark.monitor, *each) for each in had])
 
 
 def read(connection: sqlite3.Connection, session: str, key: str | None) -> Stored:

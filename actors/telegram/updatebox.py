@@ -33,7 +33,7 @@ from telestage.actors.telegram.checkpoint import (
 )
 from telestage.actors.telegram.updatequeue import WAKE
 
-__all__ = ["Behind", "Learned", "UpdateBox", "in_order", "mark_of"]
+__all__ = ["Behind", "Learned", "UpdateBox", "in_order", "mark_of", "messages_of"]
 
 _NEW = (types.UpdateNewMessage, types.UpdateNewChannelMessage)
 _SHORT = (types.UpdateShortMessage, types.UpdateShortChatMessage)
@@ -85,6 +85,15 @@ def mark_of(update: Any) -> Mark | None:
     if info is None or info.entry is ENTRY_SECRET:
         return None
     return (ACCOUNT if info.entry is ENTRY_ACCOUNT else info.entry, False, info.pts)
+
+
+def messages_of(update: Any) -> tuple[frozenset[int], bool]:
+    """The ids of the messages that an update concerns, and whether it tells their deletion."""
+    if isinstance(update, _DELETED):
+        return frozenset(update.messages), True
+    if isinstance(update, (*_NEW, *_EDITED)):
+        return frozenset((update.message.id,)), False
+    return frozenset(), False
 
 
 class UpdateBox(MessageBox):
@@ -293,7 +302,7 @@ class UpdateBox(MessageBox):
             self._touched.add(entry)
         last = self.last_ids.get(entry, 0)
         if new or isinstance(update, _EDITED):
-            message = getattr(update, "message", update)
+            message: Any = getattr(update, "message", update)
             if isinstance(message, str):  # of a short update, which is one itself
                 message = update
             date = getattr(message, "edit_date", None) or getattr(message, "date", None)

@@ -75,11 +75,15 @@ async def test_a_mark_in_a_handlers_own_transaction_comes_with_what_was_received
         checkpoint, *_ = await begun(keeper)
         checkpoint.base(at(10))
         await keeper.settle()
-        in_hand = EventInHand("alice", "watch", "channel/7/message/4", (7, True, 4), received=9, shared=True)
+        in_hand = EventInHand(
+            "alice", "watch", "channel/7/message/4", (7, True, 4), 9, shared=True, gone=frozenset({3})
+        )
         await store.write(in_hand.settle)
 
         def fails(connection):
-            EventInHand("alice", "watch", "key", (7, True, 5), received=99, shared=True).settle(connection)
+            EventInHand("alice", "watch", "key", (7, False, 5), received=99, shared=True, gone=frozenset({3})).settle(
+                connection
+            )
             raise LookupError("on purpose")
 
         with pytest.raises(LookupError):
@@ -91,6 +95,7 @@ async def test_a_mark_in_a_handlers_own_transaction_comes_with_what_was_received
         await keeper.resume(once)
         assert once.has((7, True, 4))
         assert not once.has((7, True, 5))
+        assert not await once.take((7, True, 3), "bob", frozenset({3}))  # its deletion has been told
         await keeper.close()
 
 

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from telestage.actors.telegram.checkpoint import Mark
 from telestage.actors.telegram.once import Once
 
 MARK = (7, True, 1)
@@ -40,6 +41,50 @@ async def test_one_that_is_given_again_keeps_it():
     once = Once("watch")
     assert await once.take(MARK, "a")
     assert await once.take(MARK, "a")
+
+
+async def test_nothing_of_a_message_comes_after_its_deletion():
+    """R-M5: a session that was cut off is told the deletion alone, while another still has the message in its queue."""
+    once = Once("watch")
+    deletion, edit, other = (7, False, 40), (7, False, 39), (7, True, 2)
+    one = frozenset({1})
+    assert await once.take(deletion, "a", one, deletion=True)
+    waiting = asyncio.ensure_future(once.take(MARK, "b", one))
+    await asyncio.sleep(0)
+    assert not waiting.done()  # what concerns one message is in one hand at a time
+    assert await once.take(other, "c", frozenset({2}))
+    once.done(deletion, "a", one)
+    assert not await waiting
+    assert not await once.take(edit, "b", one)
+    assert await once.take((8, True, 1), "b", one)  # of another channel
+
+
+async def test_a_deletion_waits_for_what_another_has_of_the_message_in_hand():
+    """R-M5."""
+    once = Once("watch")
+    one = frozenset({1})
+    assert await once.take(MARK, "a", one)
+    waiting = asyncio.ensure_future(once.take((7, False, 40), "b", frozenset({1, 2}), deletion=True))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    once.done(MARK, "a")
+    assert await waiting
+
+
+async def test_what_is_gone_is_known_to_the_next_process():
+    """R-M5: and a deletion that leaves the window says nothing of other messages."""
+    noted: list[Mark] = []
+    once = Once("watch", size=3)
+    once.on_seen = lambda monitor, mark: noted.append(mark)
+    assert await once.take((7, False, 40), "a", frozenset({5}), deletion=True)
+    once.done((7, False, 40), "a", {5})
+    after = Once("watch", size=3)
+    after.resume(noted, {})
+    assert not await after.take((7, True, 5), "b", frozenset({5}))
+    for number in (41, 42, 43):  # more than the window holds
+        assert await after.take((7, False, number), "b", frozenset({9}))
+        after.done((7, False, number), "b")
+    assert await after.take((7, True, 4), "b", frozenset({4}))
 
 
 async def test_private_chats_are_each_accounts_own():
