@@ -31,7 +31,7 @@ _HEAD = [
 ]
 _LADDER_HEAD = [
     "Each line has what the lines above it have, in a process of its own. A session's client does with less what a",
-    "plain one does, which pays for most of the rest (docs/decisions/0010-the-client-does-with-less.md).",
+    "plain one does, which pays for most of the rest (docs/decisions/0007-the-client-does-with-less.md).",
     "",
 ]
 _SCALE_HEAD = [
