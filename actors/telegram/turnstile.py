@@ -1,6 +1,6 @@
 """The turnstile of one session: what a flood wait parks doesn't get through, and nothing gets through too fast.
 
-There are two places to wait (docs/decisions/0013). Whoever asks for an operation waits here before it is queued, in
+There are two places to wait (docs/decisions/0010). Whoever asks for an operation waits here before it is queued, in
 its own task, so neither the session's turn nor a permit is held meanwhile. And every single request passes `admit`
 before it is made, in whatever operation: that is what guarantees the deadlines and the windows. What doesn't get
 through there goes back to the first place (`HeldBack`), or, where an operation can't be begun again, waits in its turn.
