@@ -233,14 +233,17 @@ class Checkpoint:
         return Checkpoint(rewound)
 
     def reached(self, position: Position) -> None:
-        """Things stand so: what comes from here on has not come before."""
+        """Things stand so: what comes after what came before has not come before.
+
+        Pages of a history come while the pts stays what it was, so where it is reached exactly there may be more.
+        """
         if not self.rewound:
             return
         account = position.account
-        if account is not None and account.pts >= self.rewound.get(ACCOUNT, 0):
+        if account is not None and account.pts > self.rewound.get(ACCOUNT, 0):
             self.rewound.pop(ACCOUNT, None)
         for id, channel in position.channels.items():
-            if channel.pts >= self.rewound.get(id, 0):
+            if channel.pts > self.rewound.get(id, 0):
                 self.rewound.pop(id, None)
 
     def _move(self, account: Account | None, channels: dict[int, Channel]) -> None:

@@ -115,6 +115,8 @@ class UpdateBox(MessageBox):
         self._checkpoint = checkpoint
         self._put = put
         self._touched: set[int] = set()
+        self._date: Any = None  # the account's, of when nothing was to be fetched
+        self._put_off: set[int] = set()  # channels whose difference Telegram can't give now
 
     # -- where it stands -----------------------------------------------------------------------------
 
@@ -145,6 +147,8 @@ class UpdateBox(MessageBox):
                 if self.last_ids[id] == last:
                     self.recent[id] = stored.recent.get(id, _NOTHING)
         super().load(session_state, channel_states)  # type: ignore[no-untyped-call]  # Telethon's
+        if ENTRY_ACCOUNT in self.map:
+            self._date = self.date
         self._checkpoint.base(self._position(id for id in self.map if isinstance(id, int)))
 
     def position(self) -> Position:
@@ -165,7 +169,10 @@ class UpdateBox(MessageBox):
         account = None
         if ENTRY_ACCOUNT in known:
             qts = known[ENTRY_SECRET].pts if ENTRY_SECRET in known else 0
-            date: Any = self.date
+            # by its date Telegram tells which channels moved: one that isn't fetched by a kill is to be told again
+            if self._date is None or not (self.getting_diff_for or self.possible_gaps or self._put_off):
+                self._date = self.date
+            date = self._date
             last, recent = self.last_ids.get(ACCOUNT, 0), self.recent.get(ACCOUNT, _NOTHING)
             account = Account(known[ENTRY_ACCOUNT].pts, qts, date, self.seq, last, recent)
         return Position(account, {id: self._channel(id, known[id].pts) for id in ids if id in known})
@@ -249,10 +256,12 @@ class UpdateBox(MessageBox):
             result = super().apply_channel_difference(request, diff, chat_hashes)  # type: ignore[no-untyped-call]  # Telethon's
             if entry in self.getting_diff_for:  # Telethon asks once more where it is too long
                 self.end_get_diff(entry)  # type: ignore[no-untyped-call]  # Telethon's
+            self._put_off.discard(entry)
             return result
         before = self.map[entry].pts
         self.possible_gaps.pop(entry, None)
         if diff.final:
+            self._put_off.discard(entry)
             self.end_get_diff(entry)  # type: ignore[no-untyped-call]  # Telethon's
         self.map[entry].pts = diff.pts
         chat_hashes.extend(diff.users, diff.chats)
@@ -269,6 +278,15 @@ class UpdateBox(MessageBox):
         self._follow(rest, diff, chat_hashes, updates)
         self.reset_channel_deadline(entry, None)  # type: ignore[no-untyped-call]  # Telethon's
         return updates, diff.users, diff.chats
+
+    def end_channel_difference(self, request: Any, reason: Any, chat_hashes: Any) -> None:
+        """Telethon's own, and remembers the channel until its difference has come, or it is shut to the account."""
+        super().end_channel_difference(request, reason, chat_hashes)
+        entry = request.channel.channel_id
+        if entry in self.map:
+            self._put_off.add(entry)
+        else:
+            self._put_off.discard(entry)
 
     # -- parts ---------------------------------------------------------------------------------------
 

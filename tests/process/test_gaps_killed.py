@@ -16,6 +16,7 @@ from time import perf_counter
 import pytest
 
 from telestage.testing import LoopbackTelegram
+from telestage.testing.loopback.tl import now
 
 FLEET = Path(__file__).with_name("gap_fleet.py")
 RANDOM_GAPS = Path(__file__).parents[1] / "integration" / "test_fleet_random_gaps.py"
@@ -70,14 +71,15 @@ class Process:
 class Notes:
     """What the monitors noted: by monitor, `(chat, what, id, key)` in its order. Reads what has come since."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, sessions=("alice", "carol")):
         self.folder = folder
+        self.sessions = sessions
         self.by = defaultdict(list)
         self.newest = {}  # by monitor and chat: the last message
         self._places = Counter()
 
     def read(self):
-        for session in ("alice", "carol"):
+        for session in self.sessions:
             for name in APPENDED:
                 path = self.folder / f"{session}-{name}"
                 with path.open() as file:
@@ -244,3 +246,51 @@ async def play(seed, folder, happenings, kills):
 async def test_what_a_killed_process_was_not_done_with_comes_again_and_nothing_is_lost(seed, tmp_path):
     """R-M5: exactly once where the mark is in the handler's transaction, else as `durable=` says."""
     print(f"seed {seed}:", await play(seed, tmp_path, happenings=300, kills=4))
+
+
+async def until(condition):
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - it depends on another process
+            await asyncio.sleep(0.01)
+
+
+async def test_a_process_killed_while_it_reads_a_history_leaves_the_rest_to_the_next(tmp_path):
+    """R-M5: Telegram says which channels have moved since a date; that of the store waits for their differences."""
+    async with LoopbackTelegram() as telegram:
+        alice = telegram.add_user("alice")
+        news = telegram.add_channel("news", [alice])
+        process = Process(tmp_path, [alice])
+        notes = Notes(tmp_path, sessions=["alice"])
+
+        def seen(who):
+            notes.read()
+            return [id for chat, _, id, _ in notes.by[who] if chat == news.id]
+
+        everybody = [*(f"alice-{name}" for name in (*APPENDED, "exact")), "all-shared"]
+        everybody.remove("alice-before")  # what it had in hand isn't given again
+        try:
+            await process.start()
+            await process.ready()
+            ids = [telegram.post(news, "known")]
+            await until(lambda: all(seen(who) for who in everybody))
+            telegram.faults.refuse_connections()
+            telegram.faults.disconnect(alice)
+            ids += [telegram.post(news, f"p{n}") for n in range(350)]
+            posted = now()
+            await until(lambda: now() > posted)  # in whole seconds, as Telegram's dates
+            telegram.faults.latency(0.5, "messages.getHistory")
+            telegram.faults.accept_connections()
+            await until(lambda: len(seen("alice-exact")) > 1)  # in the middle of a page
+            await process.kill()
+            assert len(seen("alice-soon")) < 300, "it was killed too late"
+            telegram.faults.clear()
+            await process.start()
+            await process.ready()
+            # without anything that is posted later and shows the gap
+            await until(lambda: all(len(set(seen(who))) == 351 for who in everybody))
+        finally:
+            await process.kill()
+        for who in everybody:
+            assert list(dict.fromkeys(seen(who))) == ids, who
+        for who in ("alice-exact", "all-shared"):
+            assert seen(who) == ids, who
