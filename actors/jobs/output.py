@@ -30,7 +30,7 @@ from telestage.actors.jobs.values import OutputFormat
 try:
     import fcntl
 except ImportError:  # Windows: the lease alone keeps others away
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # looked at before each use
 
 __all__ = ["Output", "OutputBusy", "OutputLost", "format_of"]
 

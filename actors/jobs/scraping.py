@@ -7,6 +7,7 @@ page began, and the page is read again.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ R = TypeVar("R")
 _BUSY_SECONDS = 1.0
 
 
-class Scrape:
+class Scrape(ABC):
     """The work on one scrape: what both kinds have in common.
 
     Args:
@@ -83,9 +84,9 @@ class Scrape:
         finally:
             await self._thread(output.close)
 
+    @abstractmethod
     async def _page(self, output: Output) -> bool:
         """Does one page; says whether it was the last."""
-        raise NotImplementedError
 
     @property
     def _left(self) -> int | None:
