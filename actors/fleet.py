@@ -7,47 +7,35 @@ that can't connect keeps trying, one that Telegram ended is `DEAD`, and the rest
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from telethon.sessions.abstract import Session
-
 from telestage.actors.ending import end
 from telestage.actors.jobs import Jobs
-from telestage.actors.kernel import ActorSystem, Directive, Instrument, Ref, Supervision, TaskDetails
+from telestage.actors.kernel import ActorSystem, Directive, Instrument, Supervision, TaskDetails
+from telestage.actors.lasting import Lasting
+from telestage.actors.sessions import FleetSessions
 from telestage.actors.stopsignals import StopSignals
-from telestage.actors.store import Store, StoreError
-from telestage.actors.telegram.adaptive import Timeouts
+from telestage.actors.store import Store
 from telestage.actors.telegram.board import PermitBoard
-from telestage.actors.telegram.book import Durable, EventHandler, SessionBook
+from telestage.actors.telegram.book import Durable, EventHandler
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.connection import Connection
-from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
-from telestage.actors.telegram.floodstore import FloodKeeper
 from telestage.actors.telegram.handle import SessionHandle
-from telestage.actors.telegram.keeping import Keeper, SessionKeeping
-from telestage.actors.telegram.launching import Launches, all_settled, disconnect_all
+from telestage.actors.telegram.launching import all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.liveness import Liveness
 from telestage.actors.telegram.manager import ManagerActor
-from telestage.actors.telegram.owning import Ownership, Owning
+from telestage.actors.telegram.owning import Ownership
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials
-from telestage.actors.telegram.sources import checked_options, close_session, new_book
-from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.tasks import FleetTasks
-from telestage.actors.telegram.watching import FleetMonitors, matching
-from telestage.messages import FleetStatus, FloodStatus, PauseSession, RemoveSession, ResumeSession
+from telestage.messages import FleetStatus
 
 __all__ = ["Fleet"]
-
-_log = logging.getLogger("telestage.fleet")
 
 H = TypeVar("H", bound=EventHandler)
 
@@ -56,7 +44,7 @@ _DRAINING = 0.01  # seconds between looks whether all is done
 _MANAGER_SUPERVISION = Supervision(exceeded=Directive.STOP)
 
 
-class Fleet:
+class Fleet(FleetSessions):
     """Sessions, their manager and their monitors.
 
     Args:
@@ -100,27 +88,18 @@ class Fleet:
             raise ValueError("api_hash must be the text from my.telegram.org; it is empty or no text")
         if limits is not None and not isinstance(limits, Limits):
             raise TypeError(f"limits are a Limits(...), not {limits!r}")
-        checked_options(options or {})
+        limits = Limits() if limits is None else limits
+        store = store if store is None or isinstance(store, Store) else Store(store)
+        super().__init__(
+            ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit),
+            Lasting(store, store_key, Ownership() if ownership is None else ownership),
+            limits,
+            options or {},
+        )
         self._credentials = Credentials(api_id, api_hash)
-        self._limits = Limits() if limits is None else limits
-        self._options = dict(options or {})
-        self._books: dict[str, SessionBook] = {}
-        self._timeouts = Timeouts(self._limits)
-        self._launches = Launches()
-        self._monitors = FleetMonitors(self._books, self.__getitem__, self._limits.monitor_queue)
-        self._system = ActorSystem("fleet", carry=carry, instruments=instruments, hog_limit=hog_limit)
-        self._board = PermitBoard(self._limits)
-        self._draining = False
-        self._liveness = Liveness(self._limits.liveness)
-        self._manager: Ref | None = None
-        self._store = store if store is None or isinstance(store, Store) else Store(store)
-        self._store_key = store_key
-        self._store_is_ours = False  # it was opened here
-        self._ownership = Ownership() if ownership is None else ownership
-        self._owning: Owning | None = None
-        self._flood_keeper: FloodKeeper | None = None
-        self._jobs = Jobs(self._store, self._undrained, self.names, self._uses, resume=resume_jobs)
-        self._keeper: Keeper | None = None
+        self._board = PermitBoard(limits)
+        self._liveness = Liveness(limits.liveness)
+        self._jobs = Jobs(store, self._undrained, self.names, self._uses, resume=resume_jobs)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -137,7 +116,7 @@ class Fleet:
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
         try:
-            await self._open_store()
+            await self._lasting.open(list(self._books.values()))
             await self._system.start()
             self._board = PermitBoard(self._limits)
             arguments = (self._board, self._credentials, self._limits)
@@ -146,13 +125,9 @@ class Fleet:
             )
             self._system.tasks.add_source(self._client_tasks)
             self._liveness.start(self._connections)
-            if self._owning is not None:
-                self._system.tasks.spawn(self._owning.leases.keep(), type="leases", owner="fleet")
-            self._keeper = await self._new_keeper()
-            self._flood_keeper = await self._new_flood_keeper()
+            await self._lasting.start(self._system.tasks, self._monitors.shared())
             for book in list(self._books.values()):
-                book.owning = self._owning
-                self._keep(book)
+                self._lasting.keep(book)
                 await self._launches.launch(self._manager, book)
             await self._jobs.start(self._system.tasks)
             await all_settled(list(self._books.values()), timeout)
@@ -176,13 +151,8 @@ class Fleet:
         await self._system.shutdown(timeout)
         self._board.reclaim()
         await disconnect_all(list(self._books.values()))
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.close()
-        flood_keeper, self._flood_keeper = self._flood_keeper, None
-        if flood_keeper is not None:
-            await flood_keeper.close()
-        await self._close_store()
+        await self._lasting.settle()
+        await self._lasting.close()
 
     async def drain(self, timeout: float = 10.0) -> bool:
         """Takes no new operations, and waits until those that run and wait are done; to be followed by `stop`.
@@ -231,108 +201,6 @@ class Fleet:
     ) -> None:
         await self.stop()
 
-    # -- sessions ------------------------------------------------------------------------------------
-
-    def add(self, name: str, *, session: Session | str, **options: object) -> SessionHandle:
-        """Adds a session. While the fleet runs, it begins to connect at once.
-
-        Args:
-            name: Up to 64 characters without spaces or `/`, not beginning with `$`.
-            session: A Telethon session, the string of a `StringSession`, the path of an SQLite one that ends in
-                `.session`, or a `StoredSession`, which is in the fleet's store.
-            options: Of Telethon's client, over the fleet's own.
-
-        Raises:
-            ValueError: The name, the session or an option can't be one, or its key is another session's (R-X6).
-            SessionExists: There is a session of that name.
-        """
-        if isinstance(name, str) and name in self._books:
-            raise SessionExists(name)
-        if isinstance(session, StoredSession) and self._store is None:
-            raise ValueError(f"session {name!r} is to come from a store, and the fleet has none: give it store=")
-        book = new_book(name, session, self._options, options, self._timeouts, self._limits, self._books.values())
-        self._monitors.begin(book)
-        self._books[name] = book
-        book.draining = self._draining
-        book.owning = self._owning
-        self._keep(book)
-        if self._manager is not None:
-            self._system.tasks.spawn(self._launches.launch(self._manager, book), type="launch", owner=name)
-        return self[name]
-
-    async def remove(self, name: str, timeout: float = 5.0) -> None:
-        """Disconnects a session and forgets it. What runs is cancelled; what waits fails with `SessionDead`.
-
-        Args:
-            timeout: Seconds for all of it; what runs has the part beyond 5 s to end by itself. What resists its
-                cancellation is named in a WARNING and left behind.
-
-        Raises:
-            SessionUnknown: There is none of that name.
-        """
-        book = self._book(name)
-        if self._manager is not None:
-            with contextlib.suppress(SessionDead):  # it never began
-                ref = await self._ref(name)
-                book.end_monitors()
-                await self._manager.ask(RemoveSession(session=name, timeout=timeout))
-                if not await ref.stopped(timeout + 5.0):
-                    _log.warning("%s resists its removal; left behind", name)
-        if self._books.get(name) is book:  # else somebody else has removed it meanwhile
-            self._launches.forget(name)
-            del self._books[name]
-            if self._flood_keeper is not None:
-                self._flood_keeper.forget(book.turnstile)
-            await close_session(book.session)
-
-    async def pause(self, name: str) -> None:
-        """Starts no further operation of the session until `resume`; what waits stays queued.
-
-        Raises:
-            SessionUnknown: There is none of that name.
-            SessionDead: It has ended.
-        """
-        await self._control(name, PauseSession(session=name))
-
-    async def resume(self, name: str) -> None:
-        """Ends a `pause`. Raises as `pause` does."""
-        await self._control(name, ResumeSession(session=name))
-
-    async def resume_sending(self, name: str) -> bool:
-        """Ends the pause of sending that PEER_FLOOD began; says whether there was one. A flood wait goes on (R-X2).
-
-        A person's to decide: find out first why Telegram takes the account for a spammer's. Hazard: an account that
-        goes on as before is banned. `telestage floods resume` does the same by the store.
-
-        Raises:
-            SessionUnknown: There is none of that name.
-        """
-        return self._book(name).turnstile.resume()
-
-    async def restart(self, name: str, reason: str = "restart asked for") -> None:
-        """Makes a session anew: its operation is interrupted, its queue is kept.
-
-        It has begun when this returns; `await fleet[name].settled()` waits for the end.
-
-        Raises:
-            SessionUnknown: There is none of that name.
-            SessionDead: It has ended.
-        """
-        await self[name].kill(reason)
-
-    def __getitem__(self, name: str) -> SessionHandle:
-        book = self._book(name)
-        return SessionHandle(book, lambda: self._ref(name), self._limits)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(list(self._books))
-
-    def __len__(self) -> int:
-        return len(self._books)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._books
-
     # -- work ----------------------------------------------------------------------------------------
 
     def on(
@@ -372,7 +240,7 @@ class Fleet:
         if self._manager is not None:
             raise RuntimeError("the fleet runs: register handlers before, or with `await fleet.monitor(...)`")
 
-        self._check_durable(durable)
+        self._lasting.check_durable(durable)
 
         def register(handler: H) -> H:
             self._monitors.note(self._monitors.spec(event, handler, name, supervision, once, durable), sessions)
@@ -399,11 +267,10 @@ class Fleet:
             TypeError: `event` isn't one, or the handler can't be called.
             ExceptionGroup: Some sessions couldn't; the others watch.
         """
-        self._check_durable(durable)
+        self._lasting.check_durable(durable)
         spec = self._monitors.spec(event, handler, name, supervision, once, durable)
         self._running()
-        if spec.once is not None and self._keeper is not None:
-            await self._keeper.resume(spec.once)
+        await self._lasting.resume(spec.once)
         await self._monitors.register(spec, sessions)
 
     async def remove_monitor(self, name: str, *, sessions: str = "*") -> int:
@@ -457,10 +324,6 @@ class Fleet:
         """Bulk sends and scrapes that survive the process; they need a store."""
         return self._jobs
 
-    def names(self, pattern: str = "*") -> list[str]:
-        """The names of the sessions that match, in the order in which they were added."""
-        return matching(self._books, pattern)
-
     # -- a look inside -------------------------------------------------------------------------------
 
     @property
@@ -471,7 +334,7 @@ class Fleet:
     @property
     def store(self) -> Store | None:
         """What outlives the process, open while the fleet runs; None if the fleet was given none."""
-        return self._store
+        return self._lasting.store
 
     @property
     def tasks(self) -> FleetTasks:
@@ -483,32 +346,12 @@ class Fleet:
         """The actor system below."""
         return self._system
 
-    def floods(self, sessions: str = "*") -> list[FloodStatus]:
-        """What Telegram makes the sessions wait for now (R-X2): which kind, to whom, until when, and why.
-
-        Args:
-            sessions: Names, with `*` and `?` as wildcards.
-        """
-        now = time.time()
-        return [flood for name in self.names(sessions) for flood in self._books[name].turnstile.ledger.now(now)]
-
     def status(self) -> FleetStatus:
         """A picture of the whole fleet. Only reads; disturbs nobody."""
         tasks = self._system.tasks.details() if self._system.running else []
         return fleet_status(self._books, self._board.status(), tasks)
 
     # -- parts ---------------------------------------------------------------------------------------
-
-    def _book(self, name: str) -> SessionBook:
-        book = self._books.get(name)
-        if book is None:
-            raise SessionUnknown(name)
-        return book
-
-    def _running(self) -> Ref:
-        if self._manager is None:
-            raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
-        return self._manager
 
     def _undrained(self, name: str) -> SessionHandle:
         """For jobs, which end by themselves as the fleet drains."""
@@ -519,63 +362,6 @@ class Fleet:
         """Whether a session is there for this fleet, and not in use by another one."""
         book = self._books.get(name)
         return book is not None and book.in_use is None
-
-    async def _ref(self, name: str) -> Ref:
-        self._running()
-        return await self._launches.ref(self._book(name).name)
-
-    async def _control(self, name: str, message: PauseSession | ResumeSession) -> None:
-        await self._ref(name)
-        if not await self._running().ask(message):
-            raise self._book(name).ended()
-
-    async def _open_store(self) -> None:
-        """Opens the store, unless somebody else has."""
-        if self._store is not None and not self._store.is_open:
-            self._store_is_ours = True
-            await self._store.open()
-        if self._store is not None:
-            self._owning = Owning(self._store, self._ownership, self._store_key)
-            await self._owning.leases.open()
-            if any(isinstance(book.session, StoredSession) for book in self._books.values()):
-                await self._owning.unlock()  # a wrong key is no single session's trouble
-
-    async def _new_keeper(self) -> Keeper | None:
-        if self._store is None:
-            return None
-        tasks = self._system.tasks
-        keeper = Keeper(self._store, lambda work: tasks.spawn(work, type="storing", owner="fleet"))
-        await keeper.open(self._monitors.shared())
-        return keeper
-
-    async def _new_flood_keeper(self) -> FloodKeeper | None:
-        if self._store is None:
-            return None
-        tasks = self._system.tasks
-        keeper = FloodKeeper(self._store, lambda work: tasks.spawn(work, type="floods", owner="fleet"))
-        await keeper.open()
-        return keeper
-
-    def _keep(self, book: SessionBook) -> None:
-        """Has where its updates stand, and its floods, be stored while the fleet runs."""
-        book.keeping = None if self._keeper is None else SessionKeeping(self._keeper, book.name)
-        if self._flood_keeper is not None:
-            self._flood_keeper.keep(book.turnstile)
-
-    def _check_durable(self, durable: object) -> None:
-        if durable != "soon" and self._store is None:
-            raise ValueError(f"durable={durable!r} is about the fleet's store, and it has none: Fleet(..., store=...)")
-
-    async def _close_store(self) -> None:
-        owning, self._owning = self._owning, None
-        if owning is not None and self._store is not None and self._store.is_open:
-            try:
-                await owning.leases.release()  # of those that were left behind, too: they are disconnected
-            except StoreError as error:
-                _log.warning("leases could not be given back, and end by themselves: %s", error)
-        if self._store is not None and self._store_is_ours:
-            self._store_is_ours = False
-            await self._store.close()
 
     def _connections(self) -> Iterator[Connection]:
         return (book.connection for book in list(self._books.values()) if book.connection is not None)

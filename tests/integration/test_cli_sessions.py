@@ -86,7 +86,7 @@ async def test_a_running_fleet_s_sessions_are_listed_with_their_owner_and_not_to
     fleet.add("any", session=StoredSession("alice"))
     async with fleet:
         _, out, _ = await run("sessions", "--store", store, "--json")
-        assert json.loads(out)["owner"] == fleet._owning.leases.owner.text
+        assert json.loads(out)["owner"] == fleet._lasting.owning.leases.owner.text
         for arguments in (("remove", "alice"), ("export", "alice"), ("import", text, "--replace")):
             code, out, err = await run("sessions", *arguments, "--store", store)
             assert (code, out) == (2, "")
