@@ -78,7 +78,10 @@ class PermitKindStatus(Message, frozen=True, kw_only=True):
 
 
 class PermitHolder(Message, frozen=True, kw_only=True):
-    """One permit that is held now, and for how long."""
+    """One permit that is held now, and for how long.
+
+    `operation_id` is the operation's correlation id; in a session that has been restarted n times, followed by `#n`.
+    """
 
     session: str
     operation_id: str

@@ -306,6 +306,13 @@ class SessionBook:
         parts = () if running is None else (running.kind, self.name, running.what, running.operation_id)
         return " ".join(("telestage", *parts))
 
+    def permit_id(self, operation: str) -> str:
+        """What an operation's permit is known by; another one if it is asked again after a restart.
+
+        So what was left behind of an earlier attempt can give back its own permit only.
+        """
+        return f"{operation}#{self.restarts}" if self.restarts else operation
+
     def begin(self) -> None:
         """Starts anew, with another actor system: what the last one left doesn't count."""
         self.state = SessionState.NEW

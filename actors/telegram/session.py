@@ -226,7 +226,7 @@ class SessionActor(Actor):
         running = self._book.running
         if running is not None and running.operation_id == message.correlation_id:
             self._forget_turn()
-            self._manager.signal(PermitReturned(operation_id=message.correlation_id))
+            self._manager.signal(PermitReturned(operation_id=self._book.permit_id(message.correlation_id)))
 
     @handles(_Disconnected)
     def disconnected(self, message: _Disconnected) -> None:
@@ -255,9 +255,8 @@ class SessionActor(Actor):
                 flood = book.turnstile.ledger.parked(kind, time.time())
                 if flood is not None:
                     raise FloodParked(book.name, kind, end_of(flood))
-            async with permit(
-                self, self._manager, self._board, book.name, operation.correlation_id, kind, operation.priority
-            ):
+            held = book.permit_id(operation.correlation_id)
+            async with permit(self, self._manager, self._board, book.name, held, kind, operation.priority):
                 return await self._run(operation, turn, work, what, reply)
         except ConnectionLost as error:
             reason = terminal_reason(error.__cause__ or error)

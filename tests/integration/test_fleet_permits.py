@@ -4,8 +4,10 @@ import asyncio
 import logging
 
 import pytest
+from telethon import events
 
-from telestage.actors import Limits, OperationTimeout, PermitTimeout
+from telestage.actors import EventMonitorConfig, Limits, OperationTimeout, PermitTimeout, Supervision
+from telestage.actors.telegram.book import MonitorSpec
 
 
 async def test_no_more_run_at_once_than_the_limits_say(telegram, new_fleet):
@@ -140,6 +142,43 @@ async def test_every_permit_comes_back_whatever_becomes_of_its_holder(telegram, 
     permits = fleet.status().permits
     assert permits.granted == permits.returned > 6
     assert permits.holders == []
+
+
+async def test_what_is_left_behind_of_a_first_attempt_never_gives_back_the_permit_of_the_next(
+    telegram, new_fleet, eventually, stubborn
+):
+    """R-G3: an operation that is asked again after a restart has a permit of its own, whatever the first one does."""
+    alice = telegram.add_user("alice")
+    second, attempts = asyncio.Event(), []
+
+    class Slow(events.NewMessage):
+        """A filter that takes its time, and at first won't be hurried."""
+
+        async def resolve(self, client):
+            attempts.append(client)
+            if len(attempts) == 1:
+                await stubborn(client)
+                raise LookupError("too late")
+            await second.wait()
+
+    fleet = new_fleet(alice)
+    spec = MonitorSpec("keep", Slow(), print, Supervision(), EventMonitorConfig())
+    async with fleet:
+        session = fleet["alice"]
+        registering = asyncio.ensure_future(session.register_monitor(spec))
+        await eventually(lambda: len(attempts) == 1)
+        await session.kill()
+        await eventually(lambda: len(attempts) == 2)
+        assert fleet.status().permits.total.in_use == 1
+        stubborn.end.set()
+        await eventually(lambda: session.status.operations == 1)  # the first has left its turn
+        assert fleet.status().permits.total.in_use == 1
+        assert [holder.session for holder in fleet.status().permits.holders] == ["alice"]
+        second.set()
+        await registering
+        assert fleet.status().permits.total.in_use == 0
+        assert session.status.restarts == 1
+    assert fleet.status().permits.granted == fleet.status().permits.returned
 
 
 async def test_a_session_with_many_operations_does_not_starve_one_with_a_single_one(telegram, new_fleet):

@@ -161,17 +161,22 @@ async def test_an_operation_that_swallows_its_cancellation_costs_its_session_a_r
     assert fleet.status().permits.granted == fleet.status().permits.returned
 
 
+@pytest.mark.parametrize("restarts", [0, 1])
 async def test_a_cancelled_operation_that_resists_gives_its_permit_back_all_the_same(
-    telegram, new_fleet, eventually, stubborn
+    telegram, new_fleet, eventually, stubborn, restarts
 ):
-    """R-Q8, R-G3: it is left behind within 5 s."""
+    """R-Q8, R-G3: it is left behind within 5 s, and the session goes on, restarted before or not."""
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice)
     async with fleet:
+        for _ in range(restarts):
+            await fleet.restart("alice")
+            await fleet["alice"].settled()
         asked = asyncio.ensure_future(fleet["alice"].call(stubborn))
         await eventually(lambda: fleet.status().sessions[0].kind == "other")
         asked.cancel()
         await eventually(lambda: fleet.status().permits.total.in_use == 0, within=5.0)
+        assert fleet.status().sessions[0].restarts == restarts
         assert fleet.status().sessions[0].kind is None
         assert (await fleet["alice"].get_me()).username == "alice"
 

@@ -162,7 +162,7 @@ class FleetMachine(RuleBasedStateMachine):
 
         async def watched(actor: SessionActor, operation: AnyOperation, *rest: Any) -> object:
             op = self.by_function[operation.function]  # all are calls here
-            op.id = operation.correlation_id
+            op.id = actor._book.permit_id(operation.correlation_id)
             self.check(op.session.begin, op)
             try:
                 return await answer(actor, operation, *rest)
