@@ -126,14 +126,12 @@ class Worker:
         self.abandoned = True
         self.cell = None
         if cell is not None:
-            message = bare(cell.current)
-            self.task.set_name(f"abandoned handler of {cell.path}: {type(message).__name__}")
+            what = "hook" if cell.current is None else "handler"
+            message = "" if cell.current is None else f": {type(bare(cell.current)).__name__}"
+            self.task.set_name(f"abandoned {what} of {cell.path}{message}")
             age = self.dispatcher.loop.time() - self.since
             _log.warning(
-                "abandoned a handler of %s that resists cancellation: %s, running for %.1f s",
-                cell.path,
-                type(message).__name__,
-                age,
+                "abandoned a %s of %s that resists cancellation%s, running for %.1f s", what, cell.path, message, age
             )
 
     async def _live(self) -> None:

@@ -85,6 +85,13 @@ class LeavesLate(Stubborn):
         await self.leave.wait()
 
 
+class NeverLeaves(Stubborn):
+    stop_timeout = 1000.0
+
+    async def stopped(self) -> None:
+        await asyncio.Event().wait()
+
+
 @pytest_asyncio.fixture
 async def system() -> AsyncIterator[ActorSystem]:
     async with ActorSystem("test", supervision=AT_ONCE) as system:
@@ -247,6 +254,24 @@ async def test_a_shutdown_has_one_deadline_however_many_resist(caplog: pytest.Lo
     assert took < 2.0 + 0.45  # the last turns of what was cancelled, and a slow machine
     assert {f"/top {number}" for number in range(40)} <= set(resisting)
     assert "left" in caplog.text
+
+
+@pytest.mark.virtual_time
+async def test_a_parent_gives_up_on_children_whose_end_never_comes(caplog: pytest.LogCaptureFixture) -> None:
+    """As above, for the stop of one actor with children, however patient their own deadlines are."""
+    loop = asyncio.get_running_loop()
+    async with ActorSystem("ending") as system:
+        parent = system.spawn(Stubborn, [], name="parent")
+        below: Ref = parent
+        for _ in range(3):
+            below = await below.ask(NeverLeaves, expecting=Ref)
+        began = loop.time()
+        parent.stop(grace=2.0)
+        assert await parent.stopped(100)
+        assert loop.time() - began == 2.0 + 12.0
+        assert not below.alive
+        assert "did not stop within its deadline; given up on" in caplog.text
+        assert f"abandoned a hook of {below.path} that resists" in caplog.text
 
 
 async def _resisting(gate: asyncio.Event) -> None:

@@ -15,6 +15,7 @@ from telestage.actors.kernel import (
     Backoff,
     ChildFailed,
     MailboxFull,
+    Overflow,
     Ref,
     Supervision,
     Terminated,
@@ -168,6 +169,53 @@ async def test_a_terminated_put_aside_is_not_lost(system: ActorSystem, restarted
             await asyncio.sleep(0)
     assert log == ["a", "b", "ended", "ended", "ended", "c"]
     assert not system.dead_letters
+
+
+class TakesBack(PutsAside):
+    @handles(int)
+    def begin(self, message: int) -> None:
+        super().begin(message)
+        self.ref.pause()
+
+
+@pytest.mark.parametrize("way", ["by the lane", "put back", "put back by a restart"])
+@pytest.mark.parametrize("priority", [0, 9])
+async def test_drop_oldest_never_evicts_a_terminated(system: ActorSystem, priority: int, way: str) -> None:
+    """The oldest that waits is the news of a death, and makes room for a newer message.
+
+    Known of drop-oldest over one queue for both kinds (actor-ts #729). By the system lane it is out of reach; one that
+    was put aside comes back by the mailbox, where it is the oldest of all.
+    """
+    log: list[object] = []
+    ref = system.spawn(TakesBack, log, capacity=2, overflow=Overflow.DROP_OLDEST)
+    other = system.spawn(Recorder, [])
+    await ref.ask(Watch(other))
+    if way == "by the lane":
+        gate = await occupied(ref)
+    other.stop()
+    assert await other.stopped(5)
+    if way == "by the lane":
+        ref.signal(0)  # from then on nothing is put aside
+    elif way == "put back":
+        await ref.ask(0)
+        assert ref.waiting == 1
+    else:
+        await system.idle()
+        ref.pause()
+        ref.kill()
+        ref.signal(0)
+        await system.idle()
+        assert ref.waiting == 1
+    for number in range(100):
+        ref.tell(f"flood {number}", priority=priority)
+    if way == "by the lane":
+        gate.open.set()
+        await system.idle()
+    assert "ended" not in [letter.message for letter in system.dead_letters.recent]
+    ref.resume()
+    await system.idle()
+    assert log.count("ended") == 1
+    assert "flood 99" in log
 
 
 async def test_a_full_mailbox_takes_a_stop_and_a_kill(system: ActorSystem) -> None:
