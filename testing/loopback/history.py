@@ -12,6 +12,8 @@ from typing import Literal
 
 from telethon.tl import types
 
+from telestage.testing.loopback.tl import now
+
 
 @dataclass(slots=True)
 class Message:
@@ -123,10 +125,11 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a pts: `pts` is its value afterwards, `count` how far it moved."""
+    """One step of a pts: `pts` is its value afterwards, `count` how far it moved, `date` when that was."""
 
     pts: int
     count: int
+    date: datetime
     kind: Literal["new", "edited", "deleted", "other"]
     ids: tuple[int, ...] = ()
     update: types.TypeUpdate | None = None
@@ -148,14 +151,14 @@ class EventLog:
         """Record that messages were written, edited or deleted; moves pts by one for each, or by `count`."""
         step = len(ids) if count is None else count
         self.pts += step
-        event = Event(self.pts, step, kind, ids)
+        event = Event(self.pts, step, now(), kind, ids)
         self._events.append(event)
         return event
 
     def append_update(self, make: Callable[[int], types.TypeUpdate]) -> Event:
         """Record an update that is the same for every reader; `make` gets its pts. Moves pts by one."""
         self.pts += 1
-        event = Event(self.pts, 1, "other", update=make(self.pts))
+        event = Event(self.pts, 1, now(), "other", update=make(self.pts))
         self._events.append(event)
         return event
 

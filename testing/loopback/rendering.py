@@ -5,6 +5,7 @@ looking at himself, and a channel's creator or outsiders see something of their 
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 
 from telethon.tl import types
 
@@ -78,10 +79,12 @@ class Renderer:
             pts=pts,
         )
 
-    def state(self, user: UserState, pts: int | None = None) -> types.updates.State:
-        """Where the account of `user` is, or was at `pts`."""
+    def state(self, user: UserState, pts: int | None = None, date: datetime | None = None) -> types.updates.State:
+        """Where the account of `user` is, or was at `pts`, on that date."""
         unread = sum(history.unread(user.read.get(peer_id, 0)) for peer_id, history in user.histories.items())
-        return types.updates.State(pts if pts is not None else user.log.pts, 0, now(), seq=0, unread_count=unread)
+        return types.updates.State(
+            pts if pts is not None else user.log.pts, 0, date or now(), seq=0, unread_count=unread
+        )
 
     def people(
         self, messages: Iterable[Message], viewer: UserState, channel: ChannelState | None = None

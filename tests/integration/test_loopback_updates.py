@@ -1,6 +1,7 @@
 """Every affected session gets every update, in order, with the right pts; what was missed can be fetched."""
 
 import asyncio
+import time
 from collections import Counter
 
 import pytest
@@ -282,6 +283,36 @@ async def test_too_far_behind_is_told_and_not_given(telegram_client) -> None:
                 await client(functions.updates.GetChannelDifferenceRequest(channel, unfiltered, pts, 20))
             with pytest.raises(error):
                 await client(functions.updates.GetDifferenceRequest(pts, None, 0))
+        await client.disconnect()
+
+
+async def next_second(eventually):
+    """Telegram's dates are whole seconds."""
+    now = int(time.time())
+    await eventually(lambda: int(time.time()) > now)
+
+
+async def test_a_slice_ends_with_the_date_of_its_last_event(telegram_client, eventually) -> None:
+    """A client that asks for the next slice by that date is told of every channel that moved, once at least."""
+    async with LoopbackTelegram(difference_page=3) as telegram:
+        alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+        early, late = telegram.add_channel("early", [alice]), telegram.add_channel("late", [alice])
+        client = await telegram_client(alice)
+        telegram.post(early, "before the slice's end")
+        await next_second(eventually)
+        for number in range(3):
+            telegram.post(alice, f"private {number}", sender=bob)
+        await next_second(eventually)
+        telegram.post(late, "after it")
+        await next_second(eventually)
+        telegram.post(alice, "private 3", sender=bob)
+        part = await client(functions.updates.GetDifferenceRequest(1, None, 0))
+        state = part.intermediate_state
+        assert state.date == part.new_messages[-1].date
+        assert [update.channel_id for update in part.other_updates] == [early.id]
+        rest = await client(functions.updates.GetDifferenceRequest(state.pts, state.date, 0))
+        assert isinstance(rest, types.updates.Difference)
+        assert [update.channel_id for update in rest.other_updates] == [late.id]
         await client.disconnect()
 
 

@@ -37,7 +37,11 @@ class UpdatesService:
 
     @answers(functions.updates.GetDifferenceRequest)
     def get_difference(self, caller: Caller, request: functions.updates.GetDifferenceRequest) -> TLObject:
-        """Private messages since `pts`, and which channels moved on since `date`."""
+        """Private messages since `pts`, and which channels moved on since `date`.
+
+        A slice ends with the date of its last event, and tells of the channels that moved up to then: by that date
+        the client asks for the next one.
+        """
         viewer = caller.user
         if not request.pts:
             raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_EMPTY")
@@ -48,10 +52,13 @@ class UpdatesService:
         events = viewer.log.after(request.pts, self._page)
         pts = events[-1].pts if events else viewer.log.pts
         last = pts == viewer.log.pts
+        date = now() if last else events[-1].date
         moved = [
             channel
             for channel in viewer.channels.values()
-            if last and channel.log.pts > 1 and (request.date is None or channel.moved >= request.date)
+            if channel.log.pts > 1
+            and (last or channel.moved <= date)
+            and (request.date is None or channel.moved >= request.date)
         ]
         if not events and not moved:
             return types.updates.DifferenceEmpty(now(), 0)
@@ -62,7 +69,7 @@ class UpdatesService:
         chats += [self._renderer.channel(c, viewer) for c in moved if c.channel.marked_id not in mentioned]
         views = [self._renderer.message(message, viewer) for message in messages]
         kind = types.updates.Difference if last else types.updates.DifferenceSlice
-        state = self._renderer.state(viewer, pts)
+        state = self._renderer.state(viewer, pts, date)
         return kind(views, [], others, chats, users, state)  # pyright: ignore[reportArgumentType] - it takes Telethon's alias for a module
 
     @answers(functions.updates.GetChannelDifferenceRequest)
