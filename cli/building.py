@@ -139,7 +139,14 @@ class BuiltFleet:
             raise self._loaded.wrong(where, f"{table.event} refuses its filters: {error}") from None
         supervision = Supervision(intensity=table.intensity, period=table.period, exceeded=Directive.STOP)
         name = monitor_name(table)
-        self.fleet.on(event, sessions=table.sessions, name=name, supervision=supervision)(handler)
+        self.fleet.on(
+            event,
+            sessions=table.sessions,
+            name=name,
+            supervision=supervision,
+            once=table.once,
+            durable=table.durable,
+        )(handler)
 
 
 def trust_server(public_key: Path | None, cleanup: ExitStack | AsyncExitStack) -> None:

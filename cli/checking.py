@@ -91,6 +91,8 @@ def _check_monitors(fleet: FleetFile, settled: Settled) -> None:
             known = "" if settled.variables else f"; {nearest(monitor.sessions, [s.name for s in fleet.sessions])}"
             shown = settled.shown(monitor.sessions, f"{where}.sessions")
             raise settled.complain(f"{where}.sessions", f"{shown} matches the name of no session{known}")
+        if monitor.durable != "soon" and fleet.store is None:
+            raise settled.complain(f"{where}.durable", "needs store: the path of the store that is to have it")
         _check_filters(monitor, where, settled)
 
 

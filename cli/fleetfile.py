@@ -46,6 +46,8 @@ Event = Literal[
     "Raw",
 ]
 
+Durable = Literal["soon", "each", "before"]
+
 _CHATS = ("chats", "blacklist_chats")
 _MESSAGE = (*_CHATS, "incoming", "outgoing", "from_users", "forwards", "pattern")
 EVENT_FILTERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -134,6 +136,8 @@ class MonitorTable(_Table, frozen=True, kw_only=True):
     inbox: bool | None = None
     intensity: _Count = 5
     period: Seconds = 60.0
+    once: bool = False
+    durable: Durable = "soon"
 
     def filters(self) -> dict[str, object]:
         """The filters that are given, by the name of the event's argument."""

@@ -80,6 +80,7 @@ def test_every_table_is_read(read: Callable[[str], LoadedFile]) -> None:
         pattern = "^deal (\\\\d+)$"
         intensity = 2
         period = 30
+        once = true
         [client]
         device_model = "Shelf"
         [limits]
@@ -108,6 +109,7 @@ def test_every_table_is_read(read: Callable[[str], LoadedFile]) -> None:
         "pattern": r"^deal (\d+)$",
     }
     assert (monitor.name, monitor.sessions, monitor.intensity, monitor.period) == ("keeper", "a*", 2, 30.0)
+    assert (monitor.once, monitor.durable) == (True, "soon")
 
 
 def test_a_value_of_the_environment_becomes_what_its_place_expects(read: Callable[[str], LoadedFile]) -> None:
@@ -268,6 +270,15 @@ WRONG = {
         MONITOR + 'event = "${WORD}"',
         f"monitors[0].event: expected one of {EVENTS}, not the value of ${{WORD}}",
     ),
+    "durable misspelt": (
+        MONITOR + 'durable = "befor"',
+        "monitors[0].durable: expected one of before, each, soon, not 'befor'; did you mean 'before'?",
+    ),
+    "durable without a store": (
+        MONITOR + 'durable = "each"',
+        "monitors[0].durable: needs store: the path of the store that is to have it",
+    ),
+    "once a word": (MONITOR + 'once = "yes"', "monitors[0].once: expected true or false, not a text"),
     "filter of another event": (
         MONITOR + 'event = "MessageDeleted"\npattern = "x"',
         "monitors[0].pattern: MessageDeleted has no such filter; it has chats, blacklist_chats",
@@ -375,6 +386,8 @@ WHOLE: dict[str, object] = {
             "incoming": True,
             "pattern": "x",
             "period": 5.0,
+            "once": True,
+            "durable": "soon",
         },
         {"handler": "shop:other", "event": "MessageRead", "inbox": True},
     ],
