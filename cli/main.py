@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from telestage.cli.errors import CommandError
+from telestage.cli.storecommands import Json, floods, jobs, sessions
 
 __all__ = ["app", "main"]
 
@@ -30,7 +31,6 @@ app = typer.Typer(
 )
 
 Debug = Annotated[bool, typer.Option("--debug", help="Log everything, and show the traceback of an error.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 ServerKey = Annotated[Path | None, typer.Option(help="A loopback server's public key, PEM.", metavar="FILE")]
 
 
@@ -243,163 +243,9 @@ def loopback(
     serve_until_signal(request, logging.DEBUG if debug or context.obj else logging.WARNING)
 
 
-SessionsStore = Annotated[
-    Path,
-    typer.Option(
-        "--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store; it may run.", show_default=False
-    ),
-]
-StoredName = Annotated[str, typer.Argument(metavar="NAME", help="In the store.", show_default=False)]
-
-jobs = typer.Typer(no_args_is_help=True, help="Look at the jobs in a fleet's store, pause, resume, cancel, retry them.")
 app.add_typer(jobs, name="jobs")
-
-StoreFile = Annotated[
-    Path, typer.Option("--store", metavar="FILE", help="The fleet's store; the fleet may run.", show_default=False)
-]
-JobId = Annotated[int, typer.Argument(metavar="JOB", help="As `telestage jobs list` tells.", show_default=False)]
-
-
-@jobs.command("list")
-def jobs_list(store: StoreFile, json: Json = False) -> None:
-    """List all jobs, the oldest first."""
-    from telestage.cli.jobs import list_jobs
-
-    list_jobs(store, json=json)
-
-
-@jobs.command("show")
-def jobs_show(job: JobId, store: StoreFile, json: Json = False) -> None:
-    """Show a job, and the first of its messages that could not be sent."""
-    from telestage.cli.jobs import show
-
-    show(store, job, json=json)
-
-
-@jobs.command("pause")
-def jobs_pause(job: JobId, store: StoreFile, json: Json = False) -> None:
-    """Pause a job: a fleet that runs begins nothing more of it after half a second."""
-    _change_job(store, job, "pause", json=json)
-
-
-@jobs.command("resume")
-def jobs_resume(job: JobId, store: StoreFile, json: Json = False) -> None:
-    """Have a paused job go on."""
-    _change_job(store, job, "resume", json=json)
-
-
-@jobs.command("cancel")
-def jobs_cancel(job: JobId, store: StoreFile, json: Json = False) -> None:
-    """End a job for good; what it has done stays."""
-    _change_job(store, job, "cancel", json=json)
-
-
-@jobs.command("retry")
-def jobs_retry(job: JobId, store: StoreFile, json: Json = False) -> None:
-    """Try again what failed: messages with their old random_ids, a scrape from where it stood."""
-    _change_job(store, job, "retry", json=json)
-
-
-def _change_job(store: Path, job: int, what: str, *, json: bool) -> None:
-    from telestage.cli.jobs import change
-
-    change(store, job, what, json=json)
-
-
-floods = typer.Typer(no_args_is_help=False, help="List what Telegram makes sessions wait for; resume sending.")
 app.add_typer(floods, name="floods")
-
-
-@floods.callback(invoke_without_command=True)
-def floods_list(
-    context: typer.Context,
-    store: Annotated[
-        Path | None, typer.Option("--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List what Telegram makes the sessions of a fleet's store wait for now; resume sending."""
-    if context.invoked_subcommand is not None:
-        return
-    if store is None:
-        raise typer.BadParameter("give the fleet's store: --store FILE", param_hint="--store")
-    from telestage.cli.floods import list_floods
-
-    list_floods(store, json=json)
-
-
-@floods.command("resume")
-def floods_resume(
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="Its name in the fleet.", show_default=False)],
-    store: SessionsStore,
-    json: Json = False,
-) -> None:
-    """Let a session send again after PEER_FLOOD: find out first why Telegram takes it for a spammer's."""
-    from telestage.cli.floods import resume
-
-    resume(store, session, json=json)
-
-
-sessions = typer.Typer(no_args_is_help=False, help="List the sessions of a fleet's store; import, export, remove.")
 app.add_typer(sessions, name="sessions")
-
-
-@sessions.callback(invoke_without_command=True)
-def sessions_list(
-    context: typer.Context,
-    store: Annotated[
-        Path | None, typer.Option("--store", metavar="FILE", envvar="TELESTAGE_STORE", help="The fleet's store.")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List the sessions of a fleet's store, with who uses each now; import, export and remove them."""
-    if context.invoked_subcommand is not None:
-        return
-    if store is None:
-        raise typer.BadParameter("give the fleet's store: --store FILE", param_hint="--store")
-    from telestage.cli.sessions import list_all
-
-    list_all(store, json=json)
-
-
-@sessions.command("import")
-def sessions_import(
-    files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE...", help="Telethon's .session files, or files with a string; - is stdin."),
-    ],
-    store: SessionsStore,
-    name: Annotated[str | None, typer.Option(help="In the store. Default: the file's name.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Also where there is one of that name.")] = False,
-) -> None:
-    """Put sessions into the store, sealed with the key in TELESTAGE_STORE_KEY. The files are left as they are."""
-    from telestage.cli.sessions import import_files
-
-    import_files(store, files, name=name, replace=replace)
-
-
-@sessions.command("export")
-def sessions_export(name: StoredName, store: SessionsStore) -> None:
-    """Print a session as a string: whoever has it is you. Use it instead of the stored one, not beside it."""
-    from telestage.cli.sessions import export
-
-    export(store, name)
-
-
-@sessions.command("remove")
-def sessions_remove(name: StoredName, store: SessionsStore) -> None:
-    """Take a session out of the store."""
-    from telestage.cli.sessions import remove
-
-    remove(store, name)
-
-
-@sessions.command("new-key")
-def sessions_new_key() -> None:
-    """Print a new key for TELESTAGE_STORE_KEY. Without it the sessions of a store can't be opened: don't lose it."""
-    from telestage.cli.sessions import print_new_key
-
-    print_new_key()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)

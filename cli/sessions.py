@@ -18,13 +18,15 @@ from rich.table import Table
 from telethon.crypto.authkey import AuthKey
 from telethon.sessions.string import StringSession
 
-from telestage.actors import SessionNotStored, SessionStore, StoreError, StoreKeyError, Vault
+from telestage.actors import SessionInUse, SessionNotStored, SessionStore, StoreError, StoreKeyError, Vault
 from telestage.actors.store import Store
+from telestage.actors.store.vault import NEW_STORE_KEY, STORE_KEY
 from telestage.actors.telegram.importing import NoSession, open_session_file, open_session_string
+from telestage.actors.telegram.resealing import reseal
 from telestage.actors.telegram.sessionstore import list_sessions
 from telestage.cli.errors import CommandError, UsageError
 
-__all__ = ["export", "import_files", "list_all", "opened_store", "print_new_key", "remove"]
+__all__ = ["export", "import_files", "list_all", "opened_store", "print_new_key", "remove", "reseal_all"]
 
 T = TypeVar("T")
 
@@ -123,6 +125,25 @@ def remove(path: Path, name: str) -> None:
     _in_store(path, take_out)
 
 
+def reseal_all(path: Path, *, json: bool) -> None:
+    """Seals all sessions with the key in TELESTAGE_NEW_STORE_KEY in place of that in TELESTAGE_STORE_KEY.
+
+    Raises:
+        UsageError: There is no such store, or a session of it is in use.
+        CommandError: The store can't be written, or a key isn't there or isn't the store's.
+    """
+
+    async def seal(store: Store) -> int:
+        return await reseal(store, Vault.of(), Vault.of(variable=NEW_STORE_KEY))
+
+    sessions = _in_store(path, seal)
+    if json:
+        print(msgspec.json.encode({"store": str(path), "sessions": sessions}).decode())
+    else:
+        counted = "1 session is" if sessions == 1 else f"{sessions} sessions are"
+        print(f"{path}: {counted} sealed with the new key; set {STORE_KEY} to it, and forget the old one")
+
+
 def print_new_key() -> None:
     """Prints a new key for a store."""
     print(Vault.new_key())
@@ -162,6 +183,8 @@ def _in_store(path: Path, work: Callable[[Store], Awaitable[T]], *, make: bool =
 
     try:
         return asyncio.run(run())
+    except SessionInUse as error:
+        raise UsageError(f"session {error.session!r} is {error.reason}; stop that first") from error
     except SessionNotStored as error:
         raise UsageError(str(error)) from error
     except (StoreError, StoreKeyError) as error:

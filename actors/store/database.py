@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from typing import Self, TypeVar
 
 from telestage.actors.store.errors import StoreClosed, StoreError, StoreTooNew
 
-__all__ = ["Migrations", "Store"]
+__all__ = ["Migrations", "Store", "overwriting"]
 
 T = TypeVar("T")
 
@@ -142,6 +142,19 @@ class Store:
         """
         return await self._transact("BEGIN IMMEDIATE", work)
 
+    async def flush(self) -> bool:
+        """Has the log written into the file and emptied; says whether it could be: others may still read or write.
+
+        Raises:
+            StoreClosed: The store isn't open.
+            StoreError: SQLite couldn't.
+        """
+        connection = self._connection
+        if connection is None:
+            raise StoreClosed(self.path)
+        (busy, *_) = await self._run(lambda: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+        return not busy
+
     async def _transact(self, begin: str, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         if connection is None:
@@ -189,6 +202,20 @@ class Store:
             connection.close()
             raise
         return connection
+
+
+@contextlib.contextmanager
+def overwriting(connection: sqlite3.Connection) -> Iterator[None]:
+    """What is deleted or replaced in the block is overwritten in the file, not only forgotten.
+
+    The log has it until `Store.flush`. Some builds of SQLite do so always, most don't.
+    """
+    (before,) = connection.execute("PRAGMA secure_delete").fetchone()
+    connection.execute("PRAGMA secure_delete=ON")
+    try:
+        yield
+    finally:
+        connection.execute(f"PRAGMA secure_delete={before:d}")
 
 
 def _statements(script: str) -> list[str]:

@@ -21,12 +21,22 @@ from telethon.sessions.abstract import Session
 from telethon.tl.types.updates import State
 
 from telestage.actors.store import Lease, LeaseStatus, Store, Vault, lease_status
+from telestage.actors.store.database import overwriting
 from telestage.actors.store.leases import prepare_leases
 from telestage.actors.telegram.entities import Row
 from telestage.actors.telegram.errors import SessionNotStored
 from telestage.actors.telegram.fingerprint import fingerprint, is_fingerprint
 
-__all__ = ["ENTITIES", "SessionListing", "SessionRecord", "SessionStore", "list_sessions", "states_of"]
+__all__ = [
+    "ENTITIES",
+    "SessionListing",
+    "SessionRecord",
+    "SessionStore",
+    "list_sessions",
+    "prepare_sessions",
+    "sealed_for",
+    "states_of",
+]
 
 ENTITIES = 5000
 
@@ -113,13 +123,14 @@ class SessionStore:
             StoreError: The store can't be written.
         """
         await self._vault.unlock(self._store)
-        await self._store.prepare(_PART, _MIGRATIONS)
+        await prepare_sessions(self._store)
 
     async def put(self, name: str, session: Session, *, replace: bool = False, entities: Sequence[Row] = ()) -> None:
         """Keeps a session under a name, with where its updates stand and the peers it knows.
 
         Raises:
             ValueError: It isn't signed in, or there is one of that name and `replace` is false.
+            StoreKeyError: The store was sealed anew since it was opened.
             StoreError: The store can't be written.
         """
         opened: Any = session
@@ -128,10 +139,11 @@ class SessionStore:
             raise ValueError(f"session {name!r} has no key: it is not signed in yet")
         states = states_of(session)
         user_id = next((hash for id, hash, _ in entities if id == 0), None)
-        sealed = self._vault.seal(opened.auth_key.key, f"session {name}")
+        sealed = self._vault.seal(opened.auth_key.key, sealed_for(name))
         row = (name, opened.dc_id, opened.server_address, opened.port, sealed, mark, user_id, time.time())
 
         def put(connection: sqlite3.Connection) -> None:
+            self._vault.check(connection)
             known = connection.execute("SELECT 1 FROM sessions WHERE name = ?", (name,)).fetchone()
             if known and not replace:
                 raise ValueError(f"the store has a session {name!r} already; remove it, or replace it")
@@ -152,7 +164,7 @@ class SessionStore:
         if row is None:
             raise SessionNotStored(name, names)
         dc, server, port, sealed, user_id = row
-        key = self._vault.open(sealed, f"session {name}")
+        key = self._vault.open(sealed, sealed_for(name))
         return SessionRecord(name=name, dc=dc, server=server, port=port, key=key, user_id=user_id, states=states)
 
     async def remove(self, name: str) -> None:
@@ -163,7 +175,8 @@ class SessionStore:
         """
 
         def remove(connection: sqlite3.Connection) -> bool:
-            return connection.execute("DELETE FROM sessions WHERE name = ?", (name,)).rowcount > 0
+            with overwriting(connection):
+                return connection.execute("DELETE FROM sessions WHERE name = ?", (name,)).rowcount > 0
 
         if not await self._store.write(remove):
             raise SessionNotStored(name, [])
@@ -193,17 +206,19 @@ class SessionStore:
 
         Raises:
             LeaseLost: Somebody else has the session; nothing was written.
+            StoreKeyError: The store was sealed anew since it was opened; nothing was written.
         """
         opened: Any = session
         mark = fingerprint(session)
         if mark is None:
             return  # between two keys
-        sealed = self._vault.seal(opened.auth_key.key, f"session {name}")
+        sealed = self._vault.seal(opened.auth_key.key, sealed_for(name))
         row = (opened.dc_id, opened.server_address, opened.port, sealed, mark, name)
 
         def note(connection: sqlite3.Connection) -> None:
             if lease is not None:
                 lease.check(connection)
+            self._vault.check(connection)
             connection.execute(
                 "UPDATE sessions SET dc = ?, server = ?, port = ?, key = ?, fingerprint = ? WHERE name = ?", row
             )
@@ -225,6 +240,20 @@ class SessionStore:
         return await self._store.read(find)
 
 
+async def prepare_sessions(store: Store) -> None:
+    """Makes the tables of the sessions, or brings them up to date.
+
+    Raises:
+        StoreError: The store can't be written.
+    """
+    await store.prepare(_PART, _MIGRATIONS)
+
+
+def sealed_for(name: str) -> str:
+    """What a session's key is sealed for: it can be opened as that of no other session."""
+    return f"session {name}"
+
+
 async def list_sessions(store: Store) -> list[SessionListing]:
     """All sessions that the store has, or that were leased in it, by name. Takes no key.
 
@@ -236,7 +265,7 @@ async def list_sessions(store: Store) -> list[SessionListing]:
         rows = connection.execute("SELECT name, user_id, dc, fingerprint FROM sessions").fetchall()
         return rows, lease_status(connection)
 
-    await store.prepare(_PART, _MIGRATIONS)
+    await prepare_sessions(store)
     await prepare_leases(store)
     rows, leases = await store.read(find)
     marks = {mark for *_, mark in rows}

@@ -20,7 +20,7 @@ from telethon.crypto.authkey import AuthKey
 from telethon.sessions.memory import MemorySession
 from telethon.tl.types import PeerChannel, PeerChat, PeerUser
 
-from telestage.actors.store import Lease, LeaseLost, StoreError
+from telestage.actors.store import Lease, LeaseLost, StoreError, StoreKeyError
 from telestage.actors.telegram.entities import EntityCache, Row
 from telestage.actors.telegram.errors import SessionNotStored
 from telestage.actors.telegram.sessionstore import ENTITIES, SessionStore
@@ -169,7 +169,7 @@ class StoredSession(MemorySession):
                 if states or rows:
                     me = rows.get(0)
                     await sessions.note(self.name, lease, states, list(rows.values()), None if me is None else me[1])
-            except LeaseLost as error:
+            except (LeaseLost, StoreKeyError) as error:
                 _log.warning("%s: nothing more is stored: %s", self.name, error)
                 return
             except StoreError as error:

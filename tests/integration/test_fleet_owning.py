@@ -1,4 +1,7 @@
-"""One owner: fleets with the same store never use one session at once."""
+"""One owner: fleets with the same store never use one session at once.
+
+Leases here last 3 s at least: a shorter one is lost on a busy machine, as it should be.
+"""
 
 import asyncio
 import contextlib
@@ -80,11 +83,11 @@ async def test_a_restarted_session_keeps_its_lease(telegram, tmp_path):
 async def test_a_standby_takes_over_when_the_session_is_free(telegram, tmp_path, eventually):
     """R-X6: only if it was asked to stand by; it starts without waiting, and what is asked of it waits."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
-    first = fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=0.5)
+    first = fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=3.0)
     async with contextlib.AsyncExitStack() as ends:
         await first.start()
         ends.push_async_callback(first.stop)
-        standby = fleet_of(tmp_path / "fleet.db", alice, bob, owner="the standby", lease=0.5, standby=True)
+        standby = fleet_of(tmp_path / "fleet.db", alice, bob, owner="the standby", lease=3.0, standby=True)
         began = asyncio.get_running_loop().time()
         await ends.enter_async_context(standby)
         assert asyncio.get_running_loop().time() - began < 10
@@ -112,14 +115,14 @@ async def test_a_lease_that_can_not_be_renewed_disconnects_the_session_in_time(t
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
     loop = asyncio.get_running_loop()
     store = Store(tmp_path / "fleet.db", patience=0.1)
-    async with store, fleet_of(store, alice, owner="the first", lease=0.9) as fleet:
+    async with store, fleet_of(store, alice, owner="the first", lease=3.0) as fleet:
         await fleet["alice"].get_me()
         other = sqlite3.connect(store.path, isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")
             began = loop.time()
             await eventually(lambda: telegram.connections(alice) == 0)
-            assert loop.time() - began < 0.9
+            assert loop.time() - began < 3.0
             sending = asyncio.ensure_future(fleet["alice"].send_message("bob", "hi"))
             calls = len(telegram.calls)
             await eventually(lambda: fleet["alice"].status.restarts >= 3)
@@ -133,7 +136,7 @@ async def test_a_lease_that_can_not_be_renewed_disconnects_the_session_in_time(t
 async def test_a_session_that_another_has_taken_is_let_go(telegram, tmp_path, eventually):
     """R-X6: as after a pause past the lease; nothing is sent any more, not even what was asked for before."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
-    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=0.6) as first:
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first", lease=3.0) as first:
         await first["alice"].get_me()
 
         def steal(connection: sqlite3.Connection) -> None:

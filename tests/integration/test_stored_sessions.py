@@ -124,7 +124,7 @@ async def test_a_standby_goes_on_from_what_the_owner_has_stored(telegram, tmp_pa
     async with contextlib.AsyncExitStack() as ends:
         first = await fleet_of(tmp_path / "fleet.db", "support").start()
         ends.push_async_callback(first.stop)
-        standing_by = Ownership(lease=0.5, standby=True)
+        standing_by = Ownership(lease=3.0, standby=True)
         standby = await ends.enter_async_context(fleet_of(tmp_path / "fleet.db", "support", ownership=standing_by))
         waiting = standby._books["support"].session
         assert not waiting.get_update_states()
