@@ -116,7 +116,7 @@ class EventBook:
         self._span: Iterator[int] = iter(())  # an iterator over the calls that are timed together
         self._spanned: Handler | None = None
         self._stride = 0
-        self._idle: list[asyncio.Future[None]] = []
+        self._idle: list[asyncio.Future[bool]] = []
 
     # -- handlers ---------------------------------------------------------------------------------
 
@@ -288,21 +288,27 @@ class EventBook:
         self.queue.awake = False
         self.queue.settle()
         if self._idle and not self.queue:
-            for waiter in self._idle:
-                if not waiter.done():
-                    waiter.set_result(None)
+            self._tell_idle(True)
 
     async def until_idle(self, seconds: float) -> bool:
-        """Waits until every event has been handled; says whether that was so within `seconds`."""
+        """Waits until every event has been handled; says whether that was so within `seconds`.
+
+        False at once when what waits is given up meanwhile.
+        """
         if not self.queue and not self.queue.awake:
             return True
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._idle.append(waiter)
         try:
             await asyncio.wait({waiter}, timeout=seconds)
         finally:
             self._idle.remove(waiter)
-        return waiter.done()
+        return waiter.done() and waiter.result()
+
+    def _tell_idle(self, handled: bool) -> None:
+        for waiter in self._idle:
+            if not waiter.done():
+                waiter.set_result(handled)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -331,6 +337,7 @@ class EventBook:
         self._leave_span()
         self.queue.awake = False
         self.queue.limit = 0
+        self._tell_idle(False)
         return given_up
 
     # -- a look inside ----------------------------------------------------------------------------

@@ -248,7 +248,10 @@ class EventMonitor:
         return answers
 
     async def idle(self, timeout: float = 30.0) -> bool:
-        """Waits until every event has been handled, retries included, for up to `timeout` seconds; says whether."""
+        """Waits until every event has been handled, retries included, for up to `timeout` seconds; says whether.
+
+        False at once when the monitor is stopped and gives up what waits.
+        """
         return await self._book.until_idle(timeout)
 
     # -- a look inside ----------------------------------------------------------------------------

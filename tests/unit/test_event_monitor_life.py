@@ -183,6 +183,68 @@ async def test_a_stop_ends_within_its_deadline_whatever_the_handlers_do(resists,
     assert monitor.get_stats().accepted == 2
 
 
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("timeout", [None, 1.0, 8.0])
+async def test_a_stop_has_the_seconds_it_is_given_or_those_of_the_config(timeout):
+    """R-E7: what resists has all of them, and what drains most: all but the last two, half of them at least."""
+    loop = asyncio.get_running_loop()
+    seconds = 3.0 if timeout is None else timeout
+    for resists, last in ((True, 0.31), (False, 0.0)):
+        monitor = EventMonitor("m", EventMonitorConfig(stop_timeout=3.0))
+        monitor.register_handler("a", hang := Hang(resists))
+        await monitor.start_monitoring()
+        await monitor.queue_event(EVENT)
+        await hang.begun.wait()
+        began = loop.time()
+        stopping = asyncio.ensure_future(monitor.stop_monitoring(timeout=timeout))
+        while not hang.cancelled:
+            await asyncio.sleep(0.01)
+        drained = max(seconds / 2, seconds - 2.0)
+        assert drained <= loop.time() - began <= drained + 0.02
+        assert await stopping == 1
+        assert (seconds if resists else drained) - last - 0.01 <= loop.time() - began <= seconds + 0.01
+        hang.go_on.set()
+
+
+@pytest.mark.virtual_time
+async def test_who_stops_a_monitor_that_is_being_stopped_waits_for_that_end_or_as_long_as_it_wants():
+    """R-E7: and has given nothing up itself."""
+    loop = asyncio.get_running_loop()
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", hang := Hang())
+    await monitor.start_monitoring()
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    began = loop.time()
+    first = asyncio.ensure_future(monitor.stop_monitoring(timeout=20.0))
+    await asyncio.sleep(0)
+    second = asyncio.ensure_future(monitor.stop_monitoring(timeout=20.0))
+    assert await monitor.stop_monitoring(timeout=0.5) == 0
+    assert 0.5 <= loop.time() - began < 0.6
+    assert not first.done()
+    assert not second.done()
+    hang.go_on.set()
+    assert (await second, first.done()) == (0, True)
+    assert (await first, loop.time() - began < 0.7) == (0, True)
+
+
+@pytest.mark.virtual_time
+async def test_who_waits_until_all_is_handled_hears_at_once_that_it_will_not_be():
+    """R-E7: with a stop that gives up what waits."""
+    loop = asyncio.get_running_loop()
+    monitor = EventMonitor("m")
+    monitor.register_handler("a", hang := Hang())
+    await monitor.start_monitoring()
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    began = loop.time()
+    idle = asyncio.ensure_future(monitor.idle(20.0))
+    await asyncio.sleep(0)
+    assert await monitor.stop_monitoring(drain=False) == 1
+    assert not await idle
+    assert loop.time() - began < 1.0
+
+
 @pytest.mark.parametrize("trusted", [False, True])
 async def test_a_handler_that_was_left_behind_takes_no_further_event(trusted):
     """R-E7: also one known to be quick; nor does it count, when it ends in a monitor that was started again."""
@@ -363,6 +425,25 @@ async def test_a_system_that_ends_first_takes_the_monitor_with_it():
         await monitor.queue_event(EVENT)
     assert monitor.health().state is HealthState.STOPPED
     assert await monitor.stop_monitoring() == 0
+
+
+@pytest.mark.virtual_time
+async def test_a_monitor_whose_system_has_ended_has_nothing_to_wait_for_as_it_stops():
+    """R-E7: though a handler has resisted and events have waited to the last."""
+    loop = asyncio.get_running_loop()
+    monitor = EventMonitor("m", system=(system := ActorSystem()))
+    await system.start()
+    monitor.register_handler("a", hang := Hang(resists=True))
+    await monitor.start_monitoring()
+    for _ in range(3):
+        await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    await system.shutdown(timeout=0.5)
+    assert not monitor.running
+    began = loop.time()
+    assert await monitor.stop_monitoring(timeout=10.0) == 3
+    assert loop.time() - began < 0.5
+    hang.go_on.set()
 
 
 async def test_no_event_slips_in_once_a_stop_has_begun_nor_after_the_end_of_the_system():
