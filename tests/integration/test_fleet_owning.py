@@ -167,6 +167,57 @@ async def test_without_a_valid_lease_nothing_is_sent(telegram, tmp_path, eventua
         never.cancel()
 
 
+async def test_a_lease_that_ends_on_the_way_to_the_socket_sends_nothing(telegram, tmp_path, eventually):
+    """R-X6: a process may be stopped anywhere; here, when the lease has been looked at and the packet is encoded."""
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as fleet:
+        await fleet["alice"].get_me()
+        lease, lost = fleet._books["alice"].lease, fleet._books["alice"].connection
+        wire = lost.client._sender._connection
+        encode = wire._codec.encode_packet
+
+        def stopped(data: bytes) -> bytes:
+            packet = encode(data)
+            lease.deadline = 0.0
+            return packet
+
+        wire._codec.encode_packet = stopped
+        never = lost.client._sender.send(functions.help.GetNearestDcRequest())
+        await eventually(lambda: fleet._books["alice"].connection not in (lost, None))
+        assert (await fleet["alice"].get_me()).username == "alice"
+        assert "help.getNearestDc" not in {call.method for call in telegram.calls}
+        never.cancel()
+
+
+async def test_what_waits_in_the_buffer_when_the_lease_ends_is_not_sent(telegram, tmp_path, eventually):
+    """R-X6: neither when the process wakes and the socket can be written before any timer has run."""
+    alice = telegram.add_user("alice")
+    async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as fleet:
+        await fleet["alice"].get_me()
+        lease, lost = fleet._books["alice"].lease, fleet._books["alice"].connection
+        transport = lost.client._sender._connection._writer.transport
+        sock = transport._sock
+        sends = []
+
+        class Full(type(sock)):  # whose kernel buffer has no room, once
+            __slots__ = ()
+
+            def send(self, data):
+                if not sends:
+                    sends.append(len(data))
+                    lease.deadline = 0.0
+                    raise BlockingIOError
+                return super().send(data)
+
+        sock.__class__ = Full
+        never = lost.client._sender.send(functions.help.GetNearestDcRequest())
+        await eventually(lambda: fleet._books["alice"].connection not in (lost, None))
+        assert (await fleet["alice"].get_me()).username == "alice"
+        assert sends
+        assert "help.getNearestDc" not in {call.method for call in telegram.calls}
+        never.cancel()
+
+
 async def test_what_ownership_can_not_be_is_refused():
     for wrong in ({"lease": 0}, {"lease": True}, {"owner": ""}):
         with pytest.raises(ValueError, match=r"3600|200"):
