@@ -17,14 +17,13 @@ from telestage.actors.ending import end
 from telestage.actors.jobs import Jobs
 from telestage.actors.kernel import ActorSystem, Directive, Instrument, Supervision, TaskDetails
 from telestage.actors.lasting import Lasting
-from telestage.actors.sessions import FleetSessions
+from telestage.actors.sessions import FleetSessions, SessionsForJobs
 from telestage.actors.stopsignals import StopSignals
 from telestage.actors.store import Store
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Durable, EventHandler
 from telestage.actors.telegram.bulk import BulkReport, Delivery, bulk_send
 from telestage.actors.telegram.connection import Connection
-from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.launching import all_settled, disconnect_all
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.liveness import Liveness
@@ -99,7 +98,7 @@ class Fleet(FleetSessions):
         self._credentials = Credentials(api_id, api_hash)
         self._board = PermitBoard(limits)
         self._liveness = Liveness(limits.liveness)
-        self._jobs = Jobs(store, self._undrained, self.names, self._uses, resume=resume_jobs)
+        self._jobs = Jobs(store, SessionsForJobs(self), resume=resume_jobs)
 
     # -- life ----------------------------------------------------------------------------------------
 
@@ -352,16 +351,6 @@ class Fleet(FleetSessions):
         return fleet_status(self._books, self._board.status(), tasks)
 
     # -- parts ---------------------------------------------------------------------------------------
-
-    def _undrained(self, name: str) -> SessionHandle:
-        """For jobs, which end by themselves as the fleet drains."""
-        book = self._book(name)
-        return SessionHandle(book, lambda: self._ref(name), self._limits, drained=False)
-
-    def _uses(self, name: str) -> bool:
-        """Whether a session is there for this fleet, and not in use by another one."""
-        book = self._books.get(name)
-        return book is not None and book.in_use is None
 
     def _connections(self) -> Iterator[Connection]:
         return (book.connection for book in list(self._books.values()) if book.connection is not None)

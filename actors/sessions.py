@@ -25,7 +25,7 @@ from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.watching import FleetMonitors, matching
 from telestage.messages import FloodStatus, PauseSession, RemoveSession, ResumeSession
 
-__all__ = ["FleetSessions"]
+__all__ = ["FleetSessions", "SessionsForJobs"]
 
 _log = logging.getLogger("telestage.fleet")
 
@@ -137,8 +137,7 @@ class FleetSessions:
         await self[name].kill(reason)
 
     def __getitem__(self, name: str) -> SessionHandle:
-        book = self._book(name)
-        return SessionHandle(book, lambda: self._ref(name), self._limits)
+        return self._handle(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._books))
@@ -175,6 +174,9 @@ class FleetSessions:
             raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
         return self._manager
 
+    def _handle(self, name: str, *, drained: bool = True) -> SessionHandle:
+        return SessionHandle(self._book(name), lambda: self._ref(name), self._limits, drained=drained)
+
     async def _ref(self, name: str) -> Ref:
         self._running()
         return await self._launches.ref(self._book(name).name)
@@ -183,3 +185,23 @@ class FleetSessions:
         await self._ref(name)
         if not await self._running().ask(message):
             raise self._book(name).ended()
+
+
+class SessionsForJobs:
+    """The same, for the jobs of the fleet, which end by themselves as it drains."""
+
+    def __init__(self, sessions: FleetSessions) -> None:
+        self._sessions = sessions
+
+    def session(self, name: str) -> SessionHandle:
+        """As `Fleet[name]`, but also while the fleet drains."""
+        return self._sessions._handle(name, drained=False)
+
+    def names(self, pattern: str) -> list[str]:
+        """As `Fleet.names`."""
+        return self._sessions.names(pattern)
+
+    def has(self, name: str) -> bool:
+        """Whether it is there, and not in use by another fleet."""
+        book = self._sessions._books.get(name)
+        return book is not None and book.in_use is None

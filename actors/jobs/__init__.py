@@ -1,7 +1,8 @@
 """Bulk sends and scrapes that survive the process: rows in the store, done by whichever fleet is there."""
 
 from telestage.actors.jobs.errors import JobCancelled, JobConflict, JobError, JobFailed, JobUnknown
-from telestage.actors.jobs.jobs import Job, Jobs
+from telestage.actors.jobs.job import Job
+from telestage.actors.jobs.jobs import Jobs
 from telestage.actors.jobs.values import JobKind, JobState, JobStatus, OutputFormat
 
 __all__ = [

@@ -1,25 +1,24 @@
-"""Jobs as their users see them: started, looked at, paused, cancelled; each is a row in the fleet's store.
+"""The jobs of a fleet as its users see them: started, found again, forgotten; each is a row in the fleet's store.
 
-Invariant: a `Job` is a name for a row, and holds nothing of it. Any number of them, in any process, show the same.
+Invariant: what can't be a job is refused before anything of it is stored.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from telestage.actors.jobs.errors import JobCancelled, JobFailed
+from telestage.actors.jobs.job import Job
 from telestage.actors.jobs.ledger import JobLedger
 from telestage.actors.jobs.output import format_of
 from telestage.actors.jobs.runner import JobRunner
+from telestage.actors.jobs.sessions import JobSessions
 from telestage.actors.jobs.values import (
     JOB_PRIORITY,
     BulkWork,
     HistoryWork,
-    JobState,
     JobStatus,
     MembersWork,
     OutputFormat,
@@ -28,115 +27,10 @@ from telestage.actors.jobs.values import (
 )
 from telestage.actors.kernel import TaskRegistry
 from telestage.actors.store import Store
-from telestage.actors.telegram.bulk import Delivery
-from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.requests import peer_of
 from telestage.messages import HistoryPage, MembersPage, Operation, Peer, Scalar, SendMessage
 
-__all__ = ["Job", "Jobs"]
-
-_POLL = 0.1  # seconds between looks of one who waits for a job
-_PAGE = 500  # deliveries read at once
-
-
-class Job:
-    """One job. Made by `fleet.jobs`."""
-
-    def __init__(self, id: int, jobs: Jobs) -> None:
-        self.id = id
-        """What it is known by in its store."""
-        self._jobs = jobs
-
-    def __repr__(self) -> str:
-        return f"<Job {self.id}>"
-
-    async def status(self) -> JobStatus:
-        """How it is doing.
-
-        Raises:
-            JobUnknown: It was forgotten.
-        """
-        return await self._jobs.ledger.status(self.id)
-
-    async def progress(self) -> AsyncIterator[JobStatus]:
-        """Yields its status now, whenever it has changed, and for the last time when it has ended.
-
-        What changes within a tenth of a second is one change.
-        """
-        last: JobStatus | None = None
-        while last is None or not last.state.ended:
-            status = await self.status()
-            if status != last:
-                last = status
-                yield status
-            else:
-                await asyncio.sleep(_POLL)
-
-    async def result(self, timeout: float | None = None) -> JobStatus:
-        """Waits until it is done, in whatever process that is, and returns its last status.
-
-        Of a bulk send, some messages may have failed: `failed` says how many, `deliveries` which.
-
-        Args:
-            timeout: Seconds to wait. Default: for as long as it takes, a pause included.
-
-        Raises:
-            TimeoutError: It isn't done by then; it goes on.
-            JobFailed: It can't go on.
-            JobCancelled: It was cancelled.
-        """
-        async with asyncio.timeout(timeout):
-            async for status in self.progress():
-                if status.state is JobState.DONE:
-                    return status
-                if status.state is JobState.FAILED:
-                    raise JobFailed(self.id, status.reason)
-        raise JobCancelled(self.id)
-
-    async def deliveries(self, *, failed: bool = False) -> AsyncIterator[Delivery | None]:
-        """Yields what became of each message of a bulk send, in the order of its recipients.
-
-        None stands for one that is still to be sent.
-
-        Args:
-            failed: Only those that couldn't be sent.
-        """
-        place = -1
-        while True:
-            rows = await self._jobs.ledger.deliveries(self.id, after=place, count=_PAGE, failed=failed)
-            if not rows:
-                return
-            for _, peer, session, random_id, state, message_id, error in rows:
-                yield Delivery(peer, session, random_id, message_id, error) if state else None
-            place = rows[-1][0]
-
-    async def pause(self) -> None:
-        """Has it paused: nothing of it is begun any more, and what is under way has 5 s. No effect if it has ended."""
-        await self._jobs.ledger.pause(self.id)
-        self._jobs.look()
-
-    async def resume(self) -> None:
-        """Has it go on if it is paused, also in a fleet that doesn't resume jobs by itself."""
-        await self._jobs.ledger.resume(self.id)
-        self._jobs.allow(self.id)
-
-    async def cancel(self) -> None:
-        """Ends it for good; what is under way has 5 s. No effect if it has ended."""
-        await self._jobs.ledger.cancel(self.id)
-        self._jobs.look()
-
-    async def retry(self) -> int:
-        """Tries again what failed: messages with the same session and random_id, a scrape from where it stood.
-
-        Returns:
-            How many messages, or 1 for a scrape that had failed; 0 if nothing had.
-
-        Raises:
-            JobError: It was cancelled.
-        """
-        again = await self._jobs.ledger.retry(self.id)
-        self._jobs.allow(self.id)
-        return again
+__all__ = ["Jobs"]
 
 
 class Jobs:
@@ -148,16 +42,12 @@ class Jobs:
     def __init__(
         self,
         store: Store | None,
-        session: Callable[[str], SessionHandle],
-        names: Callable[[str], list[str]],
-        has: Callable[[str], bool],
+        sessions: JobSessions,
         *,
         resume: bool,
     ) -> None:
         self._store = store
-        self._session = session
-        self._names = names
-        self._has = has
+        self._sessions = sessions
         self._resume = resume
         self._ledger = JobLedger(store) if store is not None else None
         self._runner: JobRunner | None = None
@@ -213,7 +103,7 @@ class Jobs:
             timeout=timeout,
         )
 
-        names = self._names(sessions) if isinstance(sessions, str) else list(sessions)
+        names = self._sessions.names(sessions) if isinstance(sessions, str) else list(sessions)
 
         def assigned() -> list[tuple[Peer, str]]:
             return [(peer, names[place % len(names)]) for place, peer in enumerate(peers)]
@@ -222,7 +112,7 @@ class Jobs:
             if not names:
                 raise ValueError(f"no session of the fleet matches {sessions!r}")
             for name in names:
-                self._session(name)
+                self._sessions.session(name)
 
         return await self._begin(ledger, work, key, assigned, check)
 
@@ -343,9 +233,7 @@ class Jobs:
     async def start(self, tasks: TaskRegistry) -> None:
         """Begins to do jobs; the fleet does it."""
         if self._store is not None and self._ledger is not None:
-            self._runner = JobRunner(
-                self._store, self._ledger, self._session, self._has, tasks, everything=self._resume
-            )
+            self._runner = JobRunner(self._store, self._sessions, tasks, everything=self._resume)
             await self._runner.start()
 
     async def stop(self, grace: float) -> None:
@@ -379,7 +267,7 @@ class Jobs:
         return Job(job, self)
 
     def _check_scrape(self, session: str, path: str) -> None:
-        self._session(session)
+        self._sessions.session(session)
         if os.path.lexists(path):
             raise FileExistsError(f"{path} exists: a scrape writes a file of its own")
         if not Path(path).parent.is_dir():

@@ -13,20 +13,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from telestage.actors.jobs.attempts import NOT_HERE, is_answer
 from telestage.actors.jobs.errors import JobUnknown
-from telestage.actors.jobs.ledger import JobLedger, lease_key
 from telestage.actors.jobs.output import OutputLost
 from telestage.actors.jobs.scraping import HistoryScrape, MembersScrape, Scrape
 from telestage.actors.jobs.sending import Sending
+from telestage.actors.jobs.sessions import JobSessions
+from telestage.actors.jobs.tables import lease_key
 from telestage.actors.jobs.values import BulkWork, HistoryWork
+from telestage.actors.jobs.work import WorkLedger
 from telestage.actors.kernel import TaskRegistry
 from telestage.actors.store import Lease, LeaseHeld, LeaseLost, Leases, Owner, Store, StoreError
-from telestage.actors.telegram.handle import SessionHandle
 
 __all__ = ["JobRunner"]
 
@@ -49,16 +49,13 @@ class JobRunner:
     def __init__(
         self,
         store: Store,
-        ledger: JobLedger,
-        session: Callable[[str], SessionHandle],
-        has: Callable[[str], bool],
+        sessions: JobSessions,
         tasks: TaskRegistry,
         *,
         everything: bool,
     ) -> None:
-        self._ledger = ledger
-        self._session = session
-        self._has = has
+        self._ledger = WorkLedger(store)
+        self._sessions = sessions
         self._tasks = tasks
         self._leases = Leases(store, Owner.here(), _LEASE_SECONDS)
         self._everything = everything
@@ -174,7 +171,7 @@ class JobRunner:
         """Whether there is something in the job for a session that is this fleet's; if not, it is another one's."""
         work = (await self._ledger.load(job)).work
         needed = await self._ledger.sessions(job) if isinstance(work, BulkWork) else [work.session]
-        able = not needed or any(self._has(name) for name in needed)
+        able = not needed or any(self._sessions.has(name) for name in needed)
         if not able:
             await self._ledger.note(job, None, f"needs a fleet with session {' or '.join(map(repr, needed[:3]))}")
         return able
@@ -185,10 +182,10 @@ class JobRunner:
         asked = stored.work
         work: Sending | Scrape
         if isinstance(asked, BulkWork):
-            work = Sending(stored, asked, lease, self._ledger, self._session, self._has)
+            work = Sending(stored, asked, lease, self._ledger, self._sessions)
         else:
             scrape = HistoryScrape if isinstance(asked, HistoryWork) else MembersScrape
-            work = scrape(stored, asked, lease, self._ledger, self._session, self._threads)
+            work = scrape(stored, asked, lease, self._ledger, self._sessions, self._threads)
         self._works[job] = work
         _log.info("job %d: begun", job)
         try:

@@ -13,12 +13,12 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from telestage.actors.jobs.attempts import until_answered
-from telestage.actors.jobs.ledger import JobLedger, StoredJob
 from telestage.actors.jobs.output import Output, OutputBusy
 from telestage.actors.jobs.rows import MEMBER_COLUMNS, MESSAGE_COLUMNS, Row, member_row, message_row
+from telestage.actors.jobs.sessions import JobSessions
 from telestage.actors.jobs.values import Checkpoint, HistoryWork, MembersWork
+from telestage.actors.jobs.work import StoredJob, WorkLedger
 from telestage.actors.store import Lease
-from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.requests import History, Members, peer_of
 from telestage.messages import HISTORY_PAGE, MEMBERS_PAGE, HistoryPage, MembersPage
 
@@ -43,8 +43,8 @@ class Scrape(ABC):
         job: StoredJob,
         work: HistoryWork | MembersWork,
         lease: Lease,
-        ledger: JobLedger,
-        session: Callable[[str], SessionHandle],
+        ledger: WorkLedger,
+        sessions: JobSessions,
         threads: Executor,
     ) -> None:
         self._job = job.id
@@ -52,7 +52,7 @@ class Scrape(ABC):
         self._asked = work
         self._lease = lease
         self._ledger = ledger
-        self._session = session
+        self._sessions = sessions
         self._threads = threads
         self._stopping = False
         self._total: int | None = None
@@ -97,7 +97,9 @@ class Scrape(ABC):
         asked = self._asked
 
         async def attempt() -> Any:
-            return await self._session(asked.session).page(request, priority=asked.priority, timeout=asked.timeout)
+            return await self._sessions.session(asked.session).page(
+                request, priority=asked.priority, timeout=asked.timeout
+            )
 
         return await until_answered(attempt, self._waits)
 

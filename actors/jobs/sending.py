@@ -9,15 +9,14 @@ for each session, and what of the last tenth of a second wasn't noted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from telestage.actors.jobs.attempts import NOT_HERE, is_answer, until_answered
-from telestage.actors.jobs.ledger import JobLedger, Outcome, StoredJob, Waiting
+from telestage.actors.jobs.sessions import JobSessions
 from telestage.actors.jobs.values import BulkWork
+from telestage.actors.jobs.work import Outcome, StoredJob, Waiting, WorkLedger
 from telestage.actors.store import Lease, LeaseLost, StoreError
 from telestage.actors.telegram.errors import SessionDead
-from telestage.actors.telegram.handle import SessionHandle
 
 __all__ = ["Sending"]
 
@@ -34,16 +33,14 @@ class Sending:
         job: StoredJob,
         work: BulkWork,
         lease: Lease,
-        ledger: JobLedger,
-        session: Callable[[str], SessionHandle],
-        has: Callable[[str], bool],
+        ledger: WorkLedger,
+        sessions: JobSessions,
     ) -> None:
         self._job = job.id
         self._work = work
         self._lease = lease
         self._ledger = ledger
-        self._session = session
-        self._has = has
+        self._sessions = sessions
         self._outcomes: list[Outcome] = []
         self._full = asyncio.Event()
         self._stopping = False
@@ -60,7 +57,7 @@ class Sending:
             LeaseLost: Somebody else has the job.
             StoreError: The store can't be written.
         """
-        names = [name for name in await self._ledger.sessions(self._job) if self._has(name)]
+        names = [name for name in await self._ledger.sessions(self._job) if self._sessions.has(name)]
         try:
             async with asyncio.TaskGroup() as group:
                 noting = group.create_task(self._note_often())
@@ -100,7 +97,7 @@ class Sending:
         options: dict[str, Any] = dict(work.options)
 
         async def attempt() -> Any:
-            return await self._session(session).send_message(
+            return await self._sessions.session(session).send_message(
                 message.peer,
                 work.text,
                 priority=work.priority,

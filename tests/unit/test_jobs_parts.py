@@ -9,10 +9,12 @@ import pytest
 from pyarrow import parquet
 
 from telestage.actors import JobConflict, JobError, JobState, LeaseLost, Leases, Owner, Store
-from telestage.actors.jobs.ledger import JobLedger, Outcome, lease_key
+from telestage.actors.jobs.ledger import JobLedger
 from telestage.actors.jobs.output import Output, OutputBusy, OutputLost, format_of
 from telestage.actors.jobs.rows import MESSAGE_COLUMNS
+from telestage.actors.jobs.tables import lease_key
 from telestage.actors.jobs.values import BulkWork, Checkpoint, HistoryWork, OutputFormat, recipients_digest
+from telestage.actors.jobs.work import Outcome, WorkLedger
 
 PEERS = ["bob", 7, b"\x7d\xa6\xf7\x7d"]
 
@@ -28,7 +30,7 @@ def row(number):
 async def test_who_lost_a_job_can_write_nothing_more_of_it(tmp_path):
     """R-X5, R-X6: an old epoch is refused in the transaction that would write."""
     async with Store(tmp_path / "fleet.db") as store:
-        ledger = JobLedger(store)
+        ledger, work = JobLedger(store), WorkLedger(store)
         await ledger.open()
         job, _ = await ledger.add(bulk(), key=None, assigned=lambda: [(peer, "alice") for peer in PEERS])
         old = Leases(store, Owner.here("old"), 0.1)
@@ -38,19 +40,19 @@ async def test_who_lost_a_job_can_write_nothing_more_of_it(tmp_path):
         new = Leases(store, Owner.here("new"), 30.0)
         held = await new.take(lease_key(job), "job")
         for write in (
-            ledger.record(job, lost, [Outcome(0, 1, None)]),
-            ledger.fail_share(job, lost, "alice", "dead"),
-            ledger.checkpoint(job, lost, Checkpoint(rows=1), total=None),
-            ledger.note(job, lost, "waits"),
-            ledger.end(job, lost),
+            work.record(job, lost, [Outcome(0, 1, None)]),
+            work.fail_share(job, lost, "alice", "dead"),
+            work.checkpoint(job, lost, Checkpoint(rows=1), total=None),
+            work.note(job, lost, "waits"),
+            work.end(job, lost),
         ):
             with pytest.raises(LeaseLost):
                 await write
         status = await ledger.status(job)
         assert (status.done, status.failed, status.reason, status.state) == (0, 0, "", JobState.RUNNING)
         assert status.owner == "new"
-        await ledger.record(job, held, [Outcome(0, 1, None)])
-        await ledger.record(job, held, [Outcome(0, 1, None)])  # once more is the same
+        await work.record(job, held, [Outcome(0, 1, None)])
+        await work.record(job, held, [Outcome(0, 1, None)])  # once more is the same
         assert (await ledger.status(job)).done == 1
         await new.release()
         assert (await ledger.status(job)).state is JobState.WAITING
@@ -59,18 +61,18 @@ async def test_who_lost_a_job_can_write_nothing_more_of_it(tmp_path):
 async def test_a_job_is_not_done_while_messages_are_left(tmp_path):
     """R-X5: such as those that were retried as the last ones were noted."""
     async with Store(tmp_path / "fleet.db") as store:
-        ledger = JobLedger(store)
+        ledger, work = JobLedger(store), WorkLedger(store)
         await ledger.open()
         job, _ = await ledger.add(bulk(), key=None, assigned=lambda: [(peer, "alice") for peer in PEERS])
         leases = Leases(store, Owner.here(), 30.0)
         await leases.open()
         lease = await leases.take(lease_key(job), "job")
-        assert [each.peer for each in await ledger.waiting(job, "alice", after=-1, count=10)] == PEERS
-        await ledger.record(job, lease, [Outcome(0, 1, None), Outcome(1, None, "no")])
-        await ledger.end(job, lease)
+        assert [each.peer for each in await work.waiting(job, "alice", after=-1, count=10)] == PEERS
+        await work.record(job, lease, [Outcome(0, 1, None), Outcome(1, None, "no")])
+        await work.end(job, lease)
         assert (await ledger.status(job)).state is JobState.RUNNING
-        await ledger.record(job, lease, [Outcome(2, None, None)])
-        await ledger.end(job, lease)
+        await work.record(job, lease, [Outcome(2, None, None)])
+        await work.end(job, lease)
         assert (await ledger.status(job)).state is JobState.DONE
         await leases.release()
 

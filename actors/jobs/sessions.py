@@ -1,0 +1,29 @@
+"""What jobs need to know of the sessions of their fleet."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from telestage.actors.telegram.handle import SessionHandle
+
+__all__ = ["JobSessions"]
+
+
+class JobSessions(Protocol):
+    """The sessions of a fleet, for its jobs, which end by themselves as the fleet drains."""
+
+    def session(self, name: str) -> SessionHandle:
+        """The session of that name.
+
+        Raises:
+            SessionUnknown: There is none.
+        """
+        ...
+
+    def names(self, pattern: str) -> list[str]:
+        """The names that match, in the order in which they were added."""
+        ...
+
+    def has(self, name: str) -> bool:
+        """Whether a session is there for this fleet, and not in use by another one."""
+        ...
