@@ -4,8 +4,9 @@ The suite is run as it is; three names of its package `thespian.test` are replac
 - `asys`, the fixture of an actor system, and `similar_asys`, which makes further ones, give systems on our base.
 - `actor_system_unsupported`, by which a test skips itself on some of Thespian's bases, skips nothing here.
 So a test is skipped if docs/thespian.md lists it, with its reason, and only then: one that skips itself without being
-listed fails, and so does the run if a row of the list fits no test. `base_name` is simpleSystemBase's, the only base of
-Thespian's whose actors share a process as ours do, since a few tests expect by it what that entails.
+listed fails, and so does the run if a row of the list fits no test, or if the whole suite was run and its figures
+aren't those of the page. `base_name` is simpleSystemBase's, the only base of Thespian's whose actors share a process as
+ours do, since a few tests expect by it what that entails.
 """
 
 import fnmatch
@@ -23,6 +24,7 @@ from telestage.actors.kernel import AsyncioSystemBase
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "thespian.md"
+FIGURES = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped\. Of\s+those that passed, (\d+) use an actor system")
 ROW = re.compile(r"^\| `(test_\w+\.py::[^`|]+)` \| (.+) \|$", re.MULTILINE)  # | `file::class::test` | reason |
 
 
@@ -58,8 +60,13 @@ def on_another_base(item: pytest.Item) -> bool:
 class Conformance:
     """What decides on skips, and counts."""
 
-    def __init__(self) -> None:
-        self.reasons: dict[str, str] = dict(ROW.findall(PAGE.read_text(encoding="utf-8")))
+    def __init__(self, *, whole: bool) -> None:
+        text = PAGE.read_text(encoding="utf-8")
+        self.reasons: dict[str, str] = dict(ROW.findall(text))
+        told = FIGURES.search(text)
+        assert told is not None, f"{PAGE.name} doesn't tell how many pass"
+        self.told = [int(figure) for figure in told.groups()]
+        self.whole = whole
         self.unused = set(self.reasons)
         self.on_our_base: set[str] = set()
 
@@ -87,20 +94,31 @@ class Conformance:
         return report
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        if self.unused and session.exitstatus == 0:
+        if session.exitstatus == 0 and (self.unused or self.differs(session.config)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def figures(self, config: pytest.Config) -> list[int]:
+        """As the page tells them: passed, failed or broken, skipped, and how many of the first use a system."""
+        stats = config.pluginmanager.getplugin("terminalreporter").stats
+        passed = {report.nodeid for report in stats.get("passed", ()) if report.when == "call"}
+        counts = {kind: len(stats.get(kind, ())) for kind in ("failed", "error", "skipped")}
+        return [len(passed), counts["failed"] + counts["error"], counts["skipped"], len(passed & self.on_our_base)]
+
+    def differs(self, config: pytest.Config) -> bool:
+        """Whether the whole suite was run, and its figures aren't those of the page."""
+        return self.whole and self.figures(config) != self.told
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for row in sorted(self.unused):
             terminalreporter.write_line(f"{PAGE.name} lists {row}, which fits no test of the suite", red=True)
-        stats = terminalreporter.stats
-        passed = {report.nodeid for report in stats.get("passed", ())}
-        counts = {kind: len(stats.get(kind, ())) for kind in ("passed", "failed", "error", "skipped")}
+        passed, failed, skipped, on_our_base = self.figures(terminalreporter.config)
         terminalreporter.write_sep("=", "Thespian's own suite on AsyncioSystemBase")
         terminalreporter.write_line(
-            "{passed} passed, {failed} failed, {error} errors, {skipped} skipped; ".format(**counts)
-            + f"{len(passed & self.on_our_base)} of those that passed use an actor system"
+            f"{passed} passed, {failed} failed, {skipped} skipped; "
+            f"{on_our_base} of those that passed use an actor system"
         )
+        if self.differs(terminalreporter.config):
+            terminalreporter.write_line(f"{PAGE.name} tells other figures: {self.told}", red=True)
 
 
 def main(arguments: list[str]) -> int:
@@ -110,8 +128,9 @@ def main(arguments: list[str]) -> int:
     thespian.test.asys = asys
     thespian.test.similar_asys = similar_asys
     thespian.test.actor_system_unsupported = lambda asys, *bases: None
+    whole = all(argument in ("-q", "-v") for argument in arguments)
     return pytest.main(
-        ["-c", str(HERE / "pytest.ini"), "--pyargs", "thespian.test", *arguments], plugins=[Conformance()]
+        ["-c", str(HERE / "pytest.ini"), "--pyargs", "thespian.test", *arguments], plugins=[Conformance(whole=whole)]
     )
 
 

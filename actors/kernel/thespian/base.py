@@ -31,7 +31,7 @@ from thespian.system.timing import timePeriodSeconds, toTimeDeltaOrNone
 
 from telestage.actors.kernel.loopthread import LoopBlocked, LoopEnded, LoopThread
 from telestage.actors.kernel.system import ActorSystem
-from telestage.actors.kernel.thespian.host import Parcel
+from telestage.actors.kernel.thespian.parcel import Parcel
 from telestage.actors.kernel.thespian.post import Outsider, PostOffice
 
 __all__ = ["AsyncioSystemBase", "Requester"]

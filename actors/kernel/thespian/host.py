@@ -15,7 +15,6 @@ import logging
 import traceback
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from thespian.actors import (
     ActorAddress,
     ActorExitRequest,
@@ -29,7 +28,9 @@ from thespian.system.messages.status import Thespian_ActorStatus, Thespian_Statu
 from thespian.system.timing import ExpirationTimer, timePeriodSeconds, toTimeDeltaOrNone
 
 from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.ask import NO_REPLY, Ask
 from telestage.actors.kernel.handlers import handles
+from telestage.actors.kernel.thespian.parcel import Parcel
 from telestage.actors.kernel.thespian.reference import Reference
 from telestage.actors.kernel.thespian.watch import Watch
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from telestage.actors.kernel.thespian.post import PostOffice
 
-__all__ = ["ATTEMPTS", "Host", "Parcel"]
+__all__ = ["ATTEMPTS", "Host"]
 
 _log = logging.getLogger("Thespian")
 
@@ -47,15 +48,6 @@ ATTEMPTS = 3
 """How often a message may fail its actor before it is poison: as in Thespian's simpleSystemBase."""
 
 _POISON_ATTEMPTS = 2  # a PoisonMessage that fails its receiver is dropped
-
-
-class Parcel(msgspec.Struct, frozen=True):
-    """A message on its way: from whom, and the ask of an outsider that it goes back to, if any."""
-
-    message: object
-    sender: ActorAddress
-    target: ActorAddress
-    ask: int | None
 
 
 class Host(Actor):
@@ -108,6 +100,16 @@ class Host(Actor):
             if self._watch is None:
                 self._watch = Watch(self._ready)
             self._watch.arm(result.filenos)
+
+    @handles(object)
+    def hear(self, message: object) -> object:
+        """Has the actor process what a native actor tells or asks it."""
+        if not isinstance(self._cell.current, Ask):
+            self.deliver(Parcel(message, self.office.address_of(self.sender), self.address, None))
+            return None
+        sender = self.office.admit_reply(self.reply_later())
+        self.deliver(Parcel(message, sender, self.address, None))
+        return NO_REPLY
 
     def _attempt(self, message: object, sender: ActorAddress) -> object:
         """Returns what the actor made of a message: None if it failed."""

@@ -22,15 +22,28 @@ from thespian.actors import (
     ChildActorExited,
     DeadEnvelope,
     NoCompatibleSystemForActor,
+    PoisonMessage,
     ThespianGeneration,
     ValidatedSource,
 )
+from thespian.system.messages.status import Thespian_ActorStatus, Thespian_StatusReq
 from thespian.system.utilis import actualActorClass, withPossibleInitArgs
 
+from telestage.actors.kernel.ask import Ask, Reply
 from telestage.actors.kernel.deadletters import DeadLetter
+from telestage.actors.kernel.errors import ActorError
 from telestage.actors.kernel.ref import Ref
 from telestage.actors.kernel.system import ActorSystem
-from telestage.actors.kernel.thespian.host import Host, Parcel
+from telestage.actors.kernel.thespian.host import Host
+from telestage.actors.kernel.thespian.native import (
+    Correspondent,
+    Doorkeeper,
+    Outcome,
+    Register,
+    is_native,
+    wanted_arguments,
+)
+from telestage.actors.kernel.thespian.parcel import Parcel
 from telestage.actors.kernel.thespian.sources import Sources
 from telestage.actors.kernel.thespian.watch import WATCHING
 
@@ -39,6 +52,10 @@ __all__ = ["Outsider", "PostOffice"]
 _log = logging.getLogger("Thespian")
 
 _EXIT_PATIENCE = 5.0  # seconds actors get to exit when the system ends
+
+_NATIVE_GRACE = 4.0  # seconds a native actor that is asked to exit gets for what waits for it
+
+_FEWEST_REPLIES = 64  # kept before those that nobody waits for are let go
 
 
 class Outsider(Protocol):
@@ -69,6 +86,11 @@ class PostOffice:
         self._dead_letter_handler: ActorAddress | None = None
         self._primaries = 0
         self._empty = asyncio.Event()
+        self._natives = Register()
+        self._doorkeeper = system.spawn(Doorkeeper, self)
+        self._replies: dict[str, Reply] = {}
+        self._most_replies = _FEWEST_REPLIES
+        self._questions = 0
         capabilities.update(
             {
                 "Python Version": tuple(sys.version_info),
@@ -96,13 +118,18 @@ class PostOffice:
             host.tell(parcel)
         elif outsider := self._outsiders.get(key):
             outsider.put(parcel.message, parcel.ask)
+        elif native := self._natives.named(key):
+            self._hand_over(native, parcel)
+        elif reply := self._replies.pop(key, None):
+            _answer(reply, parcel)
         elif key == self.system_address.actorAddressString:
             if isinstance(parcel.message, ValidatedSource):
                 self.sources.validated(parcel.message)
         else:
-            self._undeliverable(parcel)
+            self.undeliverable(parcel)
 
-    def _undeliverable(self, parcel: Parcel) -> None:
+    def undeliverable(self, parcel: Parcel) -> None:
+        """What is addressed to nobody goes to who handles dead letters."""
         if isinstance(parcel.message, DeadEnvelope | ChildActorExited):
             return
         envelope = DeadEnvelope(parcel.target.actorAddressString, parcel.message)
@@ -112,7 +139,65 @@ class PostOffice:
     def _dead_letter(self, letter: DeadLetter) -> None:
         """What still waited for an actor as it exited."""
         if isinstance(letter.message, Parcel):
-            self._undeliverable(letter.message)
+            self.undeliverable(letter.message)
+        elif letter.receiver is not None and (key := self._natives.key_of(letter.receiver)):
+            self.undeliverable(Parcel(letter.message, self.address_of(letter.sender), ActorAddress(key), None))
+
+    # -- native actors ------------------------------------------------------------------------------
+
+    def known(self, key: str) -> bool:
+        """Whether somebody is at that address."""
+        return key in self._hosts or key in self._outsiders or self._natives.named(key) is not None
+
+    def address_of(self, ref: Ref | None) -> ActorAddress:
+        """What a Thespian actor sees as the sender of what `ref` tells."""
+        if ref is None:
+            return self.system_address
+        if isinstance(ref, Correspondent):
+            return ref.address
+        key = self._natives.key_of(ref)
+        if key is None:
+            key = self._natives.add(ref)
+            self._doorkeeper.tell(ref)
+        return ActorAddress(key)
+
+    def admit_reply(self, reply: Reply) -> ActorAddress:
+        """An address for one answer."""
+        if len(self._replies) >= self._most_replies:
+            self._replies = {key: kept for key, kept in self._replies.items() if kept.waited_for}
+            self._most_replies = max(_FEWEST_REPLIES, 2 * len(self._replies))
+        self._questions += 1
+        key = f"/Q~{self._questions}"
+        self._replies[key] = reply
+        return ActorAddress(key)
+
+    def native_gone(self, ref: Ref) -> None:
+        """A native actor has stopped."""
+        key, parent = self._natives.remove(ref)
+        address = ActorAddress(key)
+        self._forget(address)
+        if parent is not None:
+            self.route(Parcel(ChildActorExited(address), self.system_address, parent, None))
+
+    def _hand_over(self, ref: Ref, parcel: Parcel) -> None:
+        """Tells a native actor what was sent to it; what is asked from outside is asked."""
+        message = parcel.message
+        sender = parcel.sender.actorAddressString
+        if isinstance(message, ActorExitRequest):
+            ref.stop(drain=True, grace=_NATIVE_GRACE)
+        elif isinstance(message, Thespian_StatusReq):
+            status = Thespian_ActorStatus(parcel.target, ref.cell.spec.cls.__name__, self.system_address)
+            self.route(Parcel(status, parcel.target, parcel.sender, parcel.ask))
+        elif parcel.ask is not None and sender in self._outsiders:
+            cell = ref.cell_for(message)
+            outcome = Outcome(self, parcel)
+            # asked without a deadline: who waits has one, and every ask is settled
+            if refusal := cell.admit_ask(Ask(message, cell, None, False, False, outcome), 0):
+                outcome.set_exception(refusal)
+        else:
+            host = self._hosts.get(sender)
+            native = self._natives.named(sender)
+            ref.tell(message, sender=native or Correspondent(self, parcel.sender, host, parcel.ask))
 
     def handle_dead_letters(self, address: ActorAddress, enable: bool) -> None:
         """Has an actor get dead letters, instead of who got them before; or no longer."""
@@ -182,13 +267,22 @@ class PostOffice:
         if check is not None and not check(self.capabilities, requirements or {}):
             raise NoCompatibleSystemForActor(cls, "No compatible ActorSystem: this one lacks the capabilities")
 
+        key = address.actorAddressString
+        if is_native(cls):
+            offered = {"capabilities": self.capabilities, "requirements": requirements}
+            native = self._system.spawn(cls, **wanted_arguments(cls, offered))
+            self._natives.add(native, key, parent)
+            self._doorkeeper.tell(native)
+            if global_name:
+                self._names[global_name] = address
+            return
+
         def make() -> ThespianActor:
             actor: ThespianActor = withPossibleInitArgs(
                 capabilities=self.capabilities, requirements=requirements
             ).create(cls)
             return actor
 
-        key = address.actorAddressString
         self._hosts[key] = self._system.spawn(Host, self, address, parent, source_hash, global_name, make)
         if global_name:
             self._names[global_name] = address
@@ -197,10 +291,13 @@ class PostOffice:
         """An actor exits."""
         address = host.address
         self._hosts.pop(address.actorAddressString, None)
+        self._forget(address)
+
+    def _forget(self, address: ActorAddress) -> None:
         self._names = {name: known for name, known in self._names.items() if known != address}
         self.handle_dead_letters(address, False)
         self.sources.forget(address)
-        if not self._hosts:
+        if not self._hosts and not len(self._natives):
             self._empty.set()
 
     def update_capability(self, name: str, value: object) -> None:
@@ -233,13 +330,24 @@ class PostOffice:
         """Asks every actor to exit, and waits for it up to a deadline."""
         self.sources.unload_all()
         self._dead_letter_handler = None
-        if not self._hosts:
+        if not self._hosts and not len(self._natives):
             return
         self._empty.clear()
         # primary actors and orphans; the others are asked by their parents
-        for key in [key for key in self._hosts if key.rpartition("~")[0] not in self._hosts]:
+        keys = [*self._hosts, *self._natives.keys()]
+        for key in [key for key in keys if key.rpartition("~")[0] not in self._hosts]:
             self.route(Parcel(ActorExitRequest(), self.system_address, ActorAddress(key), None))
         try:
             await asyncio.wait_for(self._empty.wait(), _EXIT_PATIENCE)
         except TimeoutError:
-            _log.warning("%d actors did not exit within %g s", len(self._hosts), _EXIT_PATIENCE)
+            left = len(self._hosts) + len(self._natives)
+            _log.warning("%d actors did not exit within %g s", left, _EXIT_PATIENCE)
+
+
+def _answer(reply: Reply, parcel: Parcel) -> None:
+    """A Thespian actor has sent something to the sender of a question: the answer, or that it failed on it."""
+    message = parcel.message
+    if isinstance(message, PoisonMessage):
+        reply.fail(ActorError(f"{parcel.sender} failed on the message: {message.details}"))
+    else:
+        reply.send(message)
