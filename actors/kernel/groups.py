@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Group", "brood_of", "concerned"]
 
 
-def concerned(cell: Cell, strategy: Strategy) -> list[Cell]:
-    """Who is restarted when `cell` is, in order of birth; who is stopping isn't."""
-    if strategy is Strategy.ONE_FOR_ONE or cell.parent is None:
-        return [cell]
-    siblings = list(cell.parent.kin.children)
+def concerned(parent: Cell, cell: Cell, strategy: Strategy) -> list[Cell]:
+    """Which children of `parent` are restarted together with `cell`, in order of birth; who is stopping isn't."""
+    siblings = list(parent.kin.children)
     if strategy is Strategy.REST_FOR_ONE:
         siblings = siblings[siblings.index(cell) :]
     return [sibling for sibling in siblings if not sibling.closed]

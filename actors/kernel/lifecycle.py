@@ -165,7 +165,7 @@ def _decision(cell: Cell, parent: Cell, error: BaseException, left: bool) -> tup
     now, rng = cell.dispatcher.loop.time(), cell.dispatcher.rng
     if rules.strategy is Strategy.ONE_FOR_ONE:
         return own.restart(cell.kin.restarts, now, rng), [cell]
-    return rules.restart(brood_of(parent).restarts, now, rng), concerned(cell, rules.strategy)
+    return rules.restart(brood_of(parent).restarts, now, rng), concerned(parent, cell, rules.strategy)
 
 
 def _particulars(decision: Decision, together: list[Cell]) -> str:
@@ -296,7 +296,7 @@ def _restart_kept(cell: Cell, cause: BaseException) -> None:
         elif strategy is Strategy.ONE_FOR_ONE:
             _restart_after(child, 0.0, cause)
         else:
-            brood_of(cell).restart(concerned(child, strategy), cause, 0.0)
+            brood_of(cell).restart(concerned(cell, child, strategy), cause, 0.0)
 
 
 def _cause(cell: Cell) -> BaseException:

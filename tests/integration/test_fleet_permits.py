@@ -145,9 +145,9 @@ async def test_every_permit_comes_back_whatever_becomes_of_its_holder(telegram, 
 
 
 async def test_what_is_left_behind_of_a_first_attempt_never_gives_back_the_permit_of_the_next(
-    telegram, new_fleet, eventually, stubborn
+    telegram, new_fleet, eventually, stubborn, caplog
 ):
-    """R-G3: an operation that is asked again after a restart has a permit of its own, whatever the first one does."""
+    """R-G3, R-D4: an operation that is asked again after a restart has a permit of its own, whatever the first does."""
     alice = telegram.add_user("alice")
     second, attempts = asyncio.Event(), []
 
@@ -169,6 +169,7 @@ async def test_what_is_left_behind_of_a_first_attempt_never_gives_back_the_permi
         await eventually(lambda: len(attempts) == 1)
         await session.kill()
         await eventually(lambda: len(attempts) == 2)
+        assert "permit reclaimed from alice: " in caplog.text
         assert fleet.status().permits.total.in_use == 1
         stubborn.end.set()
         await eventually(lambda: session.status.operations == 1)  # the first has left its turn

@@ -5,11 +5,16 @@ import asyncio
 import pytest
 
 from telestage.actors import AskCycle, Limits, MailboxFull, OperationTimeout, QueueWaitTimeout
+from telestage.actors.telegram import asking
 from telestage.messages import Kind, Operation
 
 
 def methods(telegram, user):
     return [call.method for call in telegram.calls if call.user_id == user.id]
+
+
+async def named(client):
+    return (await client.get_me()).username
 
 
 async def busy(fleet, name):
@@ -181,6 +186,22 @@ async def test_a_cancelled_operation_that_resists_gives_its_permit_back_all_the_
         assert (await fleet["alice"].get_me()).username == "alice"
 
 
+async def test_an_operation_that_is_not_answered_in_time_gives_its_permit_back_all_the_same(
+    telegram, new_fleet, eventually, stubborn, monkeypatch
+):
+    """R-Q8, R-G3, R-D3: though all of its own deadlines have failed, and it resists."""
+    monkeypatch.setattr(asking, "_SLACK", -90.2)
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice, limits=Limits(queue_timeout=60.0, permit_timeout=0.5))
+    async with fleet:
+        with pytest.raises(OperationTimeout):
+            await fleet["alice"].call(stubborn, timeout=30.0)
+        assert fleet.status().permits.total.in_use == 1
+        await eventually(lambda: fleet.status().permits.total.in_use == 0, within=5.0)
+        assert (await fleet["alice"].call(named, timeout=89.0)) == "alice"
+        assert fleet.status().sessions[0].restarts == 0
+
+
 async def test_an_operation_that_resists_its_timeout_costs_its_session_a_restart(
     telegram, new_fleet, eventually, stubborn, caplog
 ):
@@ -346,6 +367,7 @@ async def test_a_timeout_that_follows_the_operations_cuts_off_what_takes_much_lo
         with pytest.raises(OperationTimeout) as late:
             await session.call(lambda client: asyncio.Event().wait())
         assert late.value.seconds < 5.0
+        assert session.timeout("other") >= 2 * late.value.seconds  # what ran into it counts, too
         with pytest.raises(OperationTimeout) as late:
             await session.call(lambda client: asyncio.Event().wait(), timeout=0.05)
         assert late.value.seconds == 0.05

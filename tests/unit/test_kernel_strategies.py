@@ -44,6 +44,13 @@ class Later:
     """Asks for an answer that never comes."""
 
 
+class Remind:
+    """Has an actor tell itself something after a second."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+
 class Gate:
     def __init__(self) -> None:
         self.entered = asyncio.Event()
@@ -57,6 +64,8 @@ class Plan:
         self.start_failures: dict[str, list[BaseException]] = {}
         self.starts: dict[str, Gate] = {}
         self.leaves: dict[str, Gate] = {}
+        self.ends: dict[str, Gate] = {}
+        self.causes: dict[str, str] = {}  # of the restarts
 
 
 class Kid(Actor):
@@ -76,12 +85,16 @@ class Kid(Actor):
         self.log.append(f"+{self.name}")
 
     async def restarting(self, error: BaseException) -> None:
+        self.plan.causes[self.name] = repr(error)
         if gate := self.plan.leaves.get(self.name):
             gate.entered.set()
             await gate.open.wait()
         self.log.append(f"-{self.name}")
 
     async def stopped(self) -> None:
+        if gate := self.plan.ends.get(self.name):
+            gate.entered.set()
+            await gate.open.wait()
         self.log.append(f"x{self.name}")
 
     @handles(Fail)
@@ -96,6 +109,10 @@ class Kid(Actor):
     def later(self, _: Later) -> object:
         self.reply_later()
         return NO_REPLY
+
+    @handles(Remind)
+    def remind(self, message: Remind) -> None:
+        self.after(1.0, message.message)
 
     @handles(Gate)
     async def wait(self, gate: Gate) -> None:
@@ -114,6 +131,17 @@ class Kid(Actor):
 class Spawn:
     def __init__(self, cls: type[Kid], name: str, **options: object) -> None:
         self.cls, self.name, self.options = cls, name, options
+
+
+class Kin(Kid):
+    """One that keeps its own children."""
+
+    keep_children = True
+    supervision = Supervision({OSError: Directive.ESCALATE}, backoff=AT_ONCE)
+
+    @handles(Spawn)
+    def make(self, message: Spawn) -> Ref:
+        return self.spawn(message.cls, message.name, self.log, self.plan, name=message.name)
 
 
 class Parent(Actor):
@@ -218,6 +246,7 @@ async def test_siblings_leave_youngest_first_and_start_eldest_first(
     await family.sees(lives)
     for ref in (a, b, c):
         assert await ref.ask("on") == "on"
+    assert family.plan.causes == {name: "ValueError('broken')" for name in "abc" if f"-{name}" in lives}
     expected = {name: int(f"+{name}" in lives) for name in "abc"}
     assert restarts(system) == {"/p": 0, **expected}
     assert system.find("/p/b") is b
@@ -421,6 +450,174 @@ async def test_a_sibling_stopped_during_a_restart_is_left_out(system: ActorSyste
     assert not b.alive
     assert not c.alive
     assert [entry for entry in family.lives() if entry != "-c"] == ["xb", "xc", "-a", "+a"]
+
+
+async def test_a_sibling_that_is_stopping_is_neither_restarted_nor_waited_for(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-S1."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, _, c = await family.children("abc")
+    c.tell(gate := Gate())
+    await gate.entered.wait()
+    c.stop()
+    a.tell(Fail())
+    await family.sees("-b -a +a +b")
+    assert "/p/a failed with ValueError: restart in 0.00 s (with 1 of its siblings)" in caplog.text
+    gate.open.set()
+    assert await c.stopped(5)
+    await family.sees("-b -a +a +b xc")
+
+
+async def test_one_that_has_yet_to_begin_begins_once_when_its_siblings_do(system: ActorSystem) -> None:
+    """R-S1: born just before a sibling failed."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, _ = await family.children("ab")
+    family.parent.tell(Spawn(Kid, "c"))
+    a.tell(Fail())
+    await family.sees("-c -b -a +a +b +c")
+
+
+@pytest.mark.virtual_time
+async def test_no_timer_of_who_leaves_reaches_the_one_that_follows(system: ActorSystem) -> None:
+    """R-S1: not even one that is due before it has left."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, b = await family.children("ab")
+    gate = family.plan.leaves["b"] = Gate()
+    await b.ask(Remind("late"))
+    a.tell(Fail())
+    await gate.entered.wait()
+    await asyncio.sleep(2.0)
+    gate.open.set()
+    await family.sees("-b -a +a +b")
+    assert await b.ask("on") == "on"
+    assert "late" not in family.log
+
+
+async def test_one_that_is_stopped_while_it_waits_to_leave_does_its_work_to_the_end(system: ActorSystem) -> None:
+    """R-S1: within the grace of its stop; its elders wait for that."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, b, _ = await family.children("abc")
+    leaving = family.plan.leaves["c"] = Gate()
+    b.tell(work := Gate())
+    await work.entered.wait()
+    a.tell(Fail())
+    await leaving.entered.wait()
+    b.stop(grace=60.0)
+    leaving.open.set()
+    await family.sees("-c")
+    assert "b let go" not in family.log
+    work.open.set()
+    assert await b.stopped(5)
+    await family.sees("-c xb -a +a +c")
+
+
+async def test_an_elder_leaves_when_a_sibling_that_is_stopped_meanwhile_has_come_to_its_end(
+    system: ActorSystem,
+) -> None:
+    """R-S1: the order holds for it, too."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, b, c = await family.children("abc")
+    leaving = family.plan.leaves["c"] = Gate()
+    ending = family.plan.ends["c"] = Gate()
+    a.tell(Fail())
+    await leaving.entered.wait()
+    c.stop()
+    leaving.open.set()
+    await ending.entered.wait()
+    await family.sees("-c")
+    assert await b.ask("on", timeout=5) == "on"
+    ending.open.set()
+    await family.sees("-c xc -b -a +a +b")
+
+
+@pytest.mark.virtual_time
+async def test_a_child_born_while_its_siblings_wait_to_start_is_restarted_with_them_if_it_fails(
+    system: ActorSystem,
+) -> None:
+    """R-S1: in its place, the last."""
+    family = Family(system, rules(Strategy.ONE_FOR_ALL, backoff=Backoff(first=10.0, factor=1.0, jitter=0)))
+    a, _ = await family.children("ab")
+    a.tell(Fail())
+    await asyncio.sleep(1.0)
+    c = await family.child("c")
+    c.tell(Fail())
+    await asyncio.sleep(1.0)
+    assert family.lives() == ["-b", "-a", "+c", "-c"]
+    assert await c.ask("on", timeout=100) == "on"
+    await family.sees("-b -a +c -c +a +b +c")
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("who", ["an elder", "a child of its own"])
+async def test_a_failure_just_before_a_start_makes_nobody_leave_again(system: ActorSystem, who: str) -> None:
+    """R-S1, R-S2: of an elder, whom all wait for then, or of a child that was kept and is restarted with its parent."""
+    family = Family(system, rules(Strategy.REST_FOR_ONE, backoff=Backoff(first=10.0, factor=1.0, jitter=0)))
+    a, b, _ = await family.child("a"), await family.child("b", Kin), await family.child("c")
+    kept = await b.ask(Spawn(Kid, "k"), expecting=Ref)
+    await kept.ask("up")
+    family.log.clear()
+    b.tell(Fail())
+    await until(lambda: family.lives() == ["-c", "-b"])
+    brood = family.parent.kin.brood  # type: ignore[attr-defined]  # looked at from inside on purpose
+    await until(lambda: brood._timer is not None)
+    ref, failure = (a, Fail()) if who == "an elder" else (kept, Fail(OSError()))
+    asyncio.get_running_loop().call_at(brood._timer.when() - 1e-10, ref.tell, failure)  # in the same turn of the loop
+    await asyncio.sleep(11.0)
+    if who == "an elder":
+        assert family.lives() == ["-c", "-b", "-a"]
+        await asyncio.sleep(10.0)
+        assert family.lives() == ["-c", "-b", "-a", "+a", "+b", "+c"]
+        assert restarts(system) == {"/p": 0, "a": 1, "b": 1, "b/k": 0, "c": 1}
+    else:
+        assert sorted(family.lives()) == ["+b", "+c", "+k", "-b", "-c", "-k"]
+        assert restarts(system) == {"/p": 0, "a": 0, "b": 1, "b/k": 0, "c": 1}  # its parent's is no failure of k
+        assert len(brood.restarts.recent) == 1
+
+
+@pytest.mark.virtual_time
+async def test_a_kept_child_that_escalated_and_was_restarted_with_a_sibling_is_not_restarted_again(
+    system: ActorSystem,
+) -> None:
+    """R-S1: as its parent, which was to answer, comes to its own restart."""
+    later = Supervision(backoff=Backoff(first=10.0, jitter=0))
+    family = Family(
+        system,
+        rules(Strategy.ONE_FOR_ALL, directives={OSError: Directive.ESCALATE}),
+        keep=True,
+        supervision=later,
+    )
+    a, b = await family.children("ab")
+    b.tell(Fail(OSError()))
+    await asyncio.sleep(1.0)
+    assert family.lives() == []
+    a.tell(Fail())
+    await family.sees("-b -a +a +b")
+    await asyncio.sleep(20.0)
+    assert await b.ask("on", timeout=5) == "on"
+    assert restarts(system) == {"/p": 1, "a": 1, "b": 1}
+    assert family.lives() == ["-b", "-a", "+a", "+b"]
+
+
+@pytest.mark.virtual_time
+async def test_a_restart_with_no_backoff_shortens_no_backoff_under_way(system: ActorSystem) -> None:
+    """R-S2: that of kept children, as their parent is restarted, joins the one that waits."""
+    ten = Backoff(first=10.0, jitter=0)
+    family = Family(
+        system,
+        rules(Strategy.ONE_FOR_ALL, directives={OSError: Directive.ESCALATE}, backoff=ten),
+        keep=True,
+    )
+    a, _ = await family.children("ab")
+    a.tell(Fail())
+    await asyncio.sleep(1.0)
+    assert family.lives() == ["-b", "-a"]
+    c = await family.child("c")
+    c.tell(Fail(OSError()))
+    await asyncio.sleep(1.0)
+    assert family.lives() == ["-b", "-a", "+c", "-c"]
+    await asyncio.sleep(10.0)
+    assert family.lives() == ["-b", "-a", "+c", "-c", "+a", "+b", "+c"]
 
 
 async def test_a_killed_leave_does_not_hold_the_restart_up(system: ActorSystem) -> None:
@@ -761,8 +958,9 @@ async def test_a_temporary_sibling_leaves_in_its_turn_and_does_not_come_back(sys
     a.tell(Fail())
     await family.sees("-c xb -a +a +c")
     assert await c.ask("on", timeout=5) == "on"
-    with pytest.raises(ActorStopped):
+    with pytest.raises(ActorStopped) as stopped:
         await ask
+    assert isinstance(stopped.value.__cause__, ValueError)
     assert not b.alive
 
 
