@@ -28,7 +28,10 @@ _INTERVAL = 0.25  # seconds between two pictures of the fleet
 
 
 def run_to_the_end(main: Coroutine[object, object, None]) -> None:
-    """Runs `main` in a loop of its own. As `asyncio.run`, but what resists its cancellation keeps nobody waiting."""
+    """Runs `main` in a loop of its own. As `asyncio.run`, but what resists its cancellation keeps nobody waiting.
+
+    The loop is closed, whatever is left in it: that never runs again.
+    """
     runner = asyncio.Runner()
     try:
         runner.run(main)
@@ -39,11 +42,26 @@ def run_to_the_end(main: Coroutine[object, object, None]) -> None:
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.wait(left, timeout=_RESISTS))
-        resisting = [task.get_name() for task in left if not task.done()]
+        resisting = [task for task in left if not task.done()]
         if resisting:
-            _log.warning("left behind, for it resists its cancellation: %s", ", ".join(resisting))
+            names = ", ".join(task.get_name() for task in resisting)
+            _log.warning("left behind, for it resists its cancellation: %s", names)
+            _abandon(loop, resisting)
         else:
             runner.close()
+
+
+def _abandon(loop: asyncio.AbstractEventLoop, tasks: list[asyncio.Task[object]]) -> None:
+    """What `asyncio.Runner.close` does, but for waiting until the tasks have ended."""
+    for task in tasks:
+        # as asyncio does with those that it gives up itself; they were named already
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    try:
+        ending = loop.create_task(loop.shutdown_asyncgens())
+        loop.run_until_complete(asyncio.wait({ending}, timeout=_RESISTS))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
 
 
 async def run_fleet(
