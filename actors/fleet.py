@@ -31,6 +31,7 @@ from telestage.actors.telegram.manager import ManagerActor
 from telestage.actors.telegram.owning import Ownership
 from telestage.actors.telegram.picture import fleet_status
 from telestage.actors.telegram.session import Credentials
+from telestage.actors.telegram.stored import StoredSession
 from telestage.actors.telegram.tasks import FleetTasks
 from telestage.messages import FleetStatus
 
@@ -129,7 +130,7 @@ class Fleet(FleetSessions):
                 self._lasting.keep(book)
                 await self._launches.launch(self._manager, book)
             await self._jobs.start(self._system.tasks)
-            await all_settled(list(self._books.values()), timeout)
+            await all_settled(list(self._books.values()), timeout, self._system.tasks)
         except BaseException:
             await self.stop(timeout=_HURRY)
             raise
@@ -356,7 +357,9 @@ class Fleet(FleetSessions):
         return (book.connection for book in list(self._books.values()) if book.connection is not None)
 
     def _client_tasks(self) -> Iterator[TaskDetails]:
-        """The tasks that Telethon runs for each session."""
+        """The tasks that Telethon runs for each session, and those that write it into the store."""
         for book in self._books.values():
             if book.connection is not None:
                 yield from book.connection.tasks(f"/manager/{book.name}")
+            if isinstance(book.session, StoredSession):
+                yield from book.session.tasks(f"/manager/{book.name}")

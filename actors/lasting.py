@@ -6,9 +6,9 @@ Invariant: all of it is in the fleet's store; without a store nothing is kept, a
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from telestage.actors.kernel import TaskRegistry
+from telestage.actors.kernel import TaskDetails, TaskRegistry
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.floodstore import FloodKeeper
@@ -65,6 +65,7 @@ class Lasting:
         """
         if self.store is None or self.owning is None:
             return
+        tasks.add_source(self.tasks)
         tasks.spawn(self.owning.leases.keep(), type="leases", owner="fleet")
         keeper = Keeper(self.store, lambda work: tasks.spawn(work, type="storing", owner="fleet"))
         await keeper.open(shared)
@@ -72,6 +73,13 @@ class Lasting:
         floods = FloodKeeper(self.store, lambda work: tasks.spawn(work, type="floods", owner="fleet"))
         await floods.open()
         self._floods = floods
+
+    def tasks(self) -> Iterator[TaskDetails]:
+        """What writes into the store now, beside the tasks that are registered as such (R-T1)."""
+        if self.owning is not None:
+            yield from self.owning.leases.tasks("fleet")
+        if self._floods is not None:
+            yield from self._floods.tasks("fleet")
 
     def keep(self, book: SessionBook) -> None:
         """Has a session leased, and where its updates stand, and its floods, stored."""
@@ -97,21 +105,20 @@ class Lasting:
 
     async def settle(self) -> None:
         """Writes what was noted; the sessions have ended."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            await keeper.close()
-        floods, self._floods = self._floods, None
-        if floods is not None:
-            await floods.close()
+        if self._keeper is not None:
+            await self._keeper.close()
+        if self._floods is not None:
+            await self._floods.close()
+        self._keeper = self._floods = None
 
     async def close(self) -> None:
         """Gives the leases back, and closes the store if it was opened here."""
-        owning, self.owning = self.owning, None
-        if owning is not None and self.store is not None and self.store.is_open:
+        if self.owning is not None and self.store is not None and self.store.is_open:
             try:
-                await owning.leases.release()  # of those that were left behind, too: they are disconnected
+                await self.owning.leases.release()  # of those that were left behind, too: they are disconnected
             except StoreError as error:
                 _log.warning("leases could not be given back, and end by themselves: %s", error)
+        self.owning = None
         if self.store is not None and self._ours:
             self._ours = False
             await self.store.close()

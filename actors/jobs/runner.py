@@ -75,6 +75,7 @@ class JobRunner:
         """
         await self._ledger.open()
         await self._leases.open()
+        self._tasks.add_source(partial(self._leases.tasks, "jobs"))
         self._own = [
             self._tasks.spawn(self._leases.keep(), type="leases", owner="jobs"),
             self._tasks.spawn(self._look_often(), type="jobs", owner="jobs"),
@@ -165,7 +166,8 @@ class JobRunner:
         finally:
             lease.on_lapse = None
             with contextlib.suppress(StoreError):  # then it ends by itself
-                await asyncio.shield(self._leases.release([lease]))
+                giving_back = self._leases.release([lease])
+                await asyncio.shield(self._tasks.spawn(giving_back, type="leases", owner="jobs", operation=str(job)))
 
     async def _can(self, job: int) -> bool:
         """Whether there is something in the job for a session that is this fleet's; if not, it is another one's."""
@@ -182,7 +184,7 @@ class JobRunner:
         asked = stored.work
         work: Sending | Scrape
         if isinstance(asked, BulkWork):
-            work = Sending(stored, asked, lease, self._ledger, self._sessions)
+            work = Sending(stored, asked, lease, self._ledger, self._sessions, self._tasks)
         else:
             scrape = HistoryScrape if isinstance(asked, HistoryWork) else MembersScrape
             work = scrape(stored, asked, lease, self._ledger, self._sessions, self._threads)

@@ -15,6 +15,7 @@ from telestage.actors.jobs.attempts import NOT_HERE, is_answer, until_answered
 from telestage.actors.jobs.sessions import JobSessions
 from telestage.actors.jobs.values import BulkWork
 from telestage.actors.jobs.work import Outcome, StoredJob, Waiting, WorkLedger
+from telestage.actors.kernel import TaskRegistry
 from telestage.actors.store import Lease, LeaseLost, StoreError
 from telestage.actors.telegram.errors import SessionDead
 
@@ -35,7 +36,9 @@ class Sending:
         lease: Lease,
         ledger: WorkLedger,
         sessions: JobSessions,
+        tasks: TaskRegistry,
     ) -> None:
+        self._tasks = tasks
         self._job = job.id
         self._work = work
         self._lease = lease
@@ -61,9 +64,11 @@ class Sending:
         try:
             async with asyncio.TaskGroup() as group:
                 noting = group.create_task(self._note_often())
+                self._tasks.adopt(noting, type="storing", owner="jobs", operation=str(self._job))
                 async with asyncio.TaskGroup() as sending:
                     for name in names:
-                        sending.create_task(self._share(name))
+                        share = sending.create_task(self._share(name))
+                        self._tasks.adopt(share, type="job", owner=name, operation=str(self._job))
                 noting.cancel()
         finally:
             await self._flush()

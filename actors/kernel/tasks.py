@@ -61,9 +61,15 @@ class TaskRegistry:
             owner: Path or name of the actor or session it belongs to.
             operation: The operation it is part of, if any.
         """
-        name = f"telestage {type} {owner}"
-        task: asyncio.Task[R] = self.loop.create_task(coroutine, name=name)
-        self._tasks[task] = TaskDetails(type, owner, operation, time(), name)
+        return self.adopt(self.loop.create_task(coroutine), type=type, owner=owner, operation=operation)
+
+    def adopt(self, task: asyncio.Task[R], *, type: str, owner: str, operation: str | None = None) -> asyncio.Task[R]:
+        """Registers a task that somebody else has made, such as an `asyncio.TaskGroup`; arguments as for `spawn`.
+
+        It gets its name from here, and returns to whoever made it.
+        """
+        task.set_name(f"telestage {type} {owner}")
+        self._tasks[task] = TaskDetails(type, owner, operation, time(), task.get_name())
         task.add_done_callback(self.forget)
         return task
 

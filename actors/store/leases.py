@@ -18,12 +18,13 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
+from telestage.actors.kernel import TaskDetails
 from telestage.actors.store.database import Store
 from telestage.actors.store.errors import LeaseHeld, LeaseLost, StoreError
 from telestage.actors.store.owner import Owner
@@ -166,6 +167,7 @@ class Leases:
         self._timer: asyncio.TimerHandle | None = None
         self._asked: list[_Asked[Any]] = []
         self._writing: asyncio.Task[None] | None = None
+        self._began = 0.0
 
     async def open(self) -> None:
         """Makes the table.
@@ -251,6 +253,11 @@ class Leases:
                 lease.deadline = until - self.seconds * _MARGIN
         self._watch()
 
+    def tasks(self, owner: str) -> Iterator[TaskDetails]:
+        """What is being written now (R-T1). It ends by itself, and isn't cancelled: others wait for what it writes."""
+        if self._writing is not None and not self._writing.done():
+            yield TaskDetails("leases", owner, None, self._began, self._writing.get_name())
+
     # -- writing ------------------------------------------------------------------------------------------
 
     async def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -265,6 +272,7 @@ class Leases:
         self._asked.append(asked)
         if self._writing is None:
             self._writing = loop.create_task(self._write_all(), name="telestage leases")
+            self._began = time.time()
         return await answer
 
     async def _write_all(self) -> None:

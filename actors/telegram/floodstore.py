@@ -14,12 +14,13 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from telestage.actors.kernel import TaskDetails
 from telestage.actors.store import Store, StoreError
 from telestage.actors.telegram.floods import PEER_FLOOD
 from telestage.actors.telegram.limits import Pace
@@ -94,7 +95,7 @@ class FloodKeeper:
     def __init__(self, store: Store, spawn: _Spawn) -> None:
         self._store = store
         self._spawn = spawn
-        self._writing: set[asyncio.Task[None]] = set()
+        self._writing: dict[asyncio.Task[None], float] = {}
         self._turnstiles: dict[str, Turnstile] = {}
         self._floods: dict[str, list[FloodStatus]] = {}
         self._paces: dict[str, list[_PaceRow]] = {}
@@ -151,6 +152,11 @@ class FloodKeeper:
             self.forget(turnstile)
         await asyncio.gather(*self._writing, return_exceptions=True)
 
+    def tasks(self, owner: str) -> Iterator[TaskDetails]:
+        """What is being written now (R-T1). It ends by itself, and isn't cancelled: the next process is to know it."""
+        for task, began in self._writing.items():
+            yield TaskDetails("floods", owner, None, began, task.get_name())
+
     def _changed(self, turnstile: Turnstile, flood: FloodStatus, begun: bool) -> None:
         self._write(partial(_write_flood if begun else _delete_flood, flood))
         if begun and flood.reason != "SLOWMODE_WAIT":
@@ -164,8 +170,9 @@ class FloodKeeper:
 
     def _write(self, work: Callable[[sqlite3.Connection], None]) -> None:
         task = asyncio.ensure_future(self._written(work))  # begun at once, and awaited by `close`
-        self._writing.add(task)
-        task.add_done_callback(self._writing.discard)
+        task.set_name("telestage floods")
+        self._writing[task] = time.time()
+        task.add_done_callback(self._writing.pop)
 
     async def _written(self, work: Callable[[sqlite3.Connection], None]) -> None:
         try:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from telestage.actors.kernel import Ref
+from telestage.actors.kernel import Ref, TaskRegistry
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.errors import SessionDead
 from telestage.actors.telegram.manager import AddSession
@@ -57,9 +57,11 @@ class Launches:
         return future
 
 
-async def all_settled(books: Sequence[SessionBook], timeout: float) -> None:
+async def all_settled(books: Sequence[SessionBook], timeout: float, tasks: TaskRegistry) -> None:
     """Returns when each session is ready or has ended, or `timeout` seconds have passed: then it logs which aren't."""
-    waiting = [asyncio.ensure_future(book.until_settled(or_standby=True)) for book in books]
+    waiting = [
+        tasks.spawn(book.until_settled(or_standby=True), type="launch", owner=f"/manager/{book.name}") for book in books
+    ]
     try:
         if waiting and (await asyncio.wait(waiting, timeout=timeout))[1]:
             late = [book.name for book in books if not book.settled and book.state is not SessionState.STANDBY]

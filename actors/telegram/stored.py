@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from telethon import utils
@@ -20,6 +21,7 @@ from telethon.crypto.authkey import AuthKey
 from telethon.sessions.memory import MemorySession
 from telethon.tl.types import PeerChannel, PeerChat, PeerUser
 
+from telestage.actors.kernel import TaskDetails
 from telestage.actors.store import Lease, LeaseLost, StoreError, StoreKeyError
 from telestage.actors.telegram.entities import EntityCache, Row
 from telestage.actors.telegram.errors import SessionNotStored
@@ -57,6 +59,7 @@ class StoredSession(MemorySession):
         self._fresh_key = False
         self._server: tuple[str, int] | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._began = 0.0
 
     def lead_to(self, host: str, port: int) -> None:
         """Has it go to that server from now on, whatever is stored: a loopback server's sessions move with it."""
@@ -149,11 +152,17 @@ class StoredSession(MemorySession):
         if self._writing is not None:
             await asyncio.wait({self._writing})
 
+    def tasks(self, owner: str) -> Iterator[TaskDetails]:
+        """What is being written now (R-T1). It ends by itself, and isn't cancelled: what it writes would be lost."""
+        if self._writing is not None and not self._writing.done():
+            yield TaskDetails("storing", owner, None, self._began, self._writing.get_name())
+
     def _begin(self, work: Callable[[SessionStore], Coroutine[object, object, None]]) -> None:
         sessions = self._sessions
         if sessions is None or (self._writing is not None and not self._writing.done()):
             return  # what is being written now looks once more at its end
         self._writing = asyncio.get_running_loop().create_task(work(sessions), name=f"telestage storing {self.name}")
+        self._began = time.time()
 
     async def _write(self, sessions: SessionStore) -> None:
         while self._fresh_key or self._fresh_states or self._fresh_rows:

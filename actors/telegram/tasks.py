@@ -59,7 +59,7 @@ class FleetTasks:
 
 def task_status(task: TaskDetails, books: Mapping[str, SessionBook]) -> TaskStatus:
     """A task as the fleet knows it: a session's turn by the operation that it works on."""
-    session = _session_of(task.owner)
+    session = _session_of(task.owner, books)
     kind, operation = task.type, task.operation
     book = books.get(session or "")
     if book is not None and kind == "queue_processor":
@@ -73,9 +73,9 @@ def task_status(task: TaskDetails, books: Mapping[str, SessionBook]) -> TaskStat
     )
 
 
-def _session_of(owner: str) -> str | None:
+def _session_of(owner: str, books: Mapping[str, SessionBook]) -> str | None:
     """The session of a path such as /manager/alice/keep, or of a task that belongs to a session by name."""
+    if not owner.startswith("/"):
+        return owner if owner in books else None  # `fleet`, `jobs`
     parts = owner.strip("/").split("/")
-    if len(parts) == 1 and owner.startswith("/"):
-        return None
-    return parts[1] if len(parts) > 1 and parts[0] == "manager" else parts[0]
+    return parts[1] if len(parts) > 1 and parts[0] == "manager" else None

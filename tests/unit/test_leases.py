@@ -208,24 +208,26 @@ async def test_a_store_that_can_not_be_written_ends_the_leases_in_time(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R-X6: the holder is told before its lease ends, and not while renewals succeed."""
-    made = Leases(store, Owner.here("one"), 0.6)
+    seconds = 2.4  # a shorter one ends by itself on a busy machine, as it should
+    made = Leases(store, Owner.here("one"), seconds)
     await made.open()
     lease = await made.take("key", "alice")
     lapsed = asyncio.Event()
     lease.on_lapse = lapsed.set
     keeping = asyncio.ensure_future(made.keep())
     try:
-        until = asyncio.get_running_loop().time() + 1.5
-        while asyncio.get_running_loop().time() < until:
+        deadlines = {lease.deadline}
+        while len(deadlines) < 3:
             await asyncio.sleep(0.01)
             assert lease.valid
+            deadlines.add(lease.deadline)
         assert not lapsed.is_set()
         other = sqlite3.connect(store.path, isolation_level=None)
         try:
             other.execute("BEGIN IMMEDIATE")
             began = asyncio.get_running_loop().time()
             await asyncio.wait_for(lapsed.wait(), 5)
-            assert asyncio.get_running_loop().time() - began < 0.6
+            assert asyncio.get_running_loop().time() - began < seconds
             assert not lease.valid
             assert "could not be renewed" in caplog.text
         finally:
