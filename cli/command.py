@@ -73,12 +73,12 @@ def run_file(path: Path, level: int, *, json: bool, seconds: float | None) -> No
             raise CommandError(str(error)) from error
 
 
-def doctor_and_print(file: Path | None, *, json: bool) -> int:
+def doctor_and_print(file: Path | None, store: Path | None, *, json: bool) -> int:
     """Prints what is right and what is wrong; returns the exit code."""
     wrong = 0
     # what would be logged is among the findings
     with logging_to(logging.NullHandler(), logging.CRITICAL):
-        for finding in examine(file, os.environ):
+        for finding in examine(file, os.environ, store=store):
             wrong += finding.state == "wrong"
             if json:
                 print(msgspec.json.encode(finding).decode(), flush=True)

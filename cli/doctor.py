@@ -10,49 +10,41 @@ import contextlib
 import os
 import re
 import sqlite3
-import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
-from typing import Literal
 
-import msgspec
-
-from telestage.actors.store.leases import lease_status
 from telestage.cli.building import BuiltFleet
 from telestage.cli.errors import FleetFileError
+from telestage.cli.finding import Finding, permissions
 from telestage.cli.fleetfile import SessionTable
 from telestage.cli.loading import LoadedFile, load
+from telestage.cli.storedoctor import Expected, look_into
 
-__all__ = ["Finding", "examine"]
+__all__ = ["examine"]
 
 _OLDEST = (3, 11)
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _REQUIREMENT = re.compile(r"([\w.-]+?)(?:>=([\d.]+)|==([\d.]+)\.\*)?(?:;|$)")
 _BUILT = 1_735_689_600.0  # 2025: no machine that has this release is older
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that was looked at."""
+def examine(file: Path | None, environ: Mapping[str, str], *, store: Path | None = None) -> Iterator[Finding]:
+    """Looks at the machine, and at the fleet file if there is one, with its sessions, handlers and store.
 
-    state: Literal["right", "warning", "wrong"]
-    """`warning`: it works, but not as well or as safely as it could."""
-    what: str
-    found: str
-    mend: str | None = None
-    """What to do about it; None if it is right."""
-
-
-def examine(file: Path | None, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Looks at the machine, and at the fleet file if there is one, with its sessions, handlers and store."""
+    Args:
+        store: That of a fleet that has no file.
+    """
     yield _python()
     yield from _dependencies()
     yield from _faster()
     yield _clock()
+    if store is not None:
+        yield from look_into(store, Expected(), environ)
     if file is None:
-        yield _credentials(environ)
+        if store is None:
+            yield _credentials(environ)
         return
     try:
         loaded = load(file, environ)
@@ -69,7 +61,14 @@ def examine(file: Path | None, environ: Mapping[str, str]) -> Iterator[Finding]:
     if right:  # else it would say the same again
         yield _whole(loaded)
     if loaded.fleet.store is not None:
-        yield from _store(loaded.folder / loaded.fleet.store)
+        yield from look_into(loaded.folder / loaded.fleet.store, _expected(loaded), environ)
+
+
+def _expected(loaded: LoadedFile) -> Expected:
+    return Expected(
+        stored={each.stored: f"sessions[{n}].stored" for n, each in enumerate(loaded.fleet.sessions) if each.stored},
+        standby=loaded.fleet.ownership.standby,
+    )
 
 
 def _python() -> Finding:
@@ -161,22 +160,15 @@ def _session(table: SessionTable, where: str, loaded: LoadedFile) -> Iterator[Fi
             mend = "make it with `telestage login --output`, as the user who runs the fleet"
             yield Finding(state="wrong", what=what, found=f"{where}.session_file can't be read", mend=mend)
         else:
-            yield _permissions(what, path)
+            yield permissions(what, path)
     elif table.session is not None and table.session.reveal().endswith(".session"):
         path = loaded.folder / table.session.reveal()
         if not path.is_file():
             mend = "make it with `telestage login --output`"
             yield Finding(state="wrong", what=what, found=f"{where}.session: there is no such file", mend=mend)
         else:
-            yield _permissions(what, path)
+            yield permissions(what, path)
             yield from _lock(what, path)
-
-
-def _permissions(what: str, path: Path) -> Finding:
-    if os.name == "posix" and path.stat().st_mode & _OTHERS:
-        found = f"{path} can be read or written by others, and whoever has it is you"
-        return Finding(state="warning", what=what, found=found, mend=f"chmod 600 {path}")
-    return Finding(state="right", what=what, found=f"{path} is there, for its owner only")
 
 
 def _lock(what: str, path: Path) -> Iterator[Finding]:
@@ -206,44 +198,3 @@ def _whole(loaded: LoadedFile) -> Finding:
     return Finding(
         state="right", what="sessions and handlers", found="each session is signed in, each handler is found"
     )
-
-
-def _store(path: Path) -> Iterator[Finding]:
-    what = "store"
-    if not path.exists():
-        if path.parent.is_dir() and os.access(path.parent, os.W_OK):
-            yield Finding(state="right", what=what, found=f"{path} will be made by the first run")
-        else:
-            mend = f"make the folder {path.parent}, writable for the user who runs the fleet"
-            yield Finding(state="wrong", what=what, found=f"{path} can't be made", mend=mend)
-        return
-    if not os.access(path, os.R_OK | os.W_OK):
-        mend = "the user who runs the fleet has to read and write it"
-        yield Finding(state="wrong", what=what, found=f"{path} can't be read and written", mend=mend)
-        return
-    yield _permissions(what, path)
-    try:
-        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", timeout=1, uri=True)) as store:
-            (mode,) = store.execute("PRAGMA journal_mode").fetchone()
-            (damage,) = store.execute("PRAGMA quick_check(1)").fetchone()
-            leased = store.execute("SELECT 1 FROM sqlite_master WHERE name = 'leases'").fetchone() is not None
-            leases = list(lease_status(store).values()) if leased else []
-    except sqlite3.Error as error:
-        mend = "restore it from a copy; a store on a network drive can't be used"
-        yield Finding(state="wrong", what=what, found=f"{path}: {error}", mend=mend)
-        return
-    if damage != "ok":
-        yield Finding(state="wrong", what=what, found=f"{path} is damaged: {damage}", mend="restore it from a copy")
-    elif mode != "wal":
-        mend = "the first run changes it; if it doesn't, the disk can't do it (a network drive?)"
-        yield Finding(state="warning", what=what, found=f"{path} is in {mode} mode, not WAL", mend=mend)
-    else:
-        yield Finding(state="right", what=what, found=f"{path} is whole, in WAL mode")
-    for lease in leases:
-        if lease.owner is not None:
-            yield Finding(
-                state="warning",
-                what=f"session {lease.name}",
-                found=f"in use by {lease.owner}",
-                mend="that is right if it is your fleet; another one has to wait until it has ended",
-            )

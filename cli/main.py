@@ -124,6 +124,9 @@ def doctor(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FLEET.toml]", help="A fleet file to look at, too.", show_default=False)
     ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", metavar="FILE", help="The store of a fleet without a file.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -133,7 +136,7 @@ def doctor(
     """
     from telestage.cli.command import doctor_and_print
 
-    raise typer.Exit(doctor_and_print(file, json=json))
+    raise typer.Exit(doctor_and_print(file, store, json=json))
 
 
 @app.command()

@@ -24,6 +24,8 @@ ACTIVE = "active"
 SENT, FAILED = 1, 2
 """The states of a message that waits no more."""
 
+PART = "jobs"
+
 MIGRATIONS = (
     """
     CREATE TABLE jobs (
@@ -75,7 +77,7 @@ async def open_tables(store: Store) -> None:
         StoreError: The store can't be written.
     """
     await store.prepare(LEASES, LEASE_MIGRATIONS)  # a store that no fleet has used yet has none
-    await store.prepare("jobs", MIGRATIONS)
+    await store.prepare(PART, MIGRATIONS)
 
 
 def job_row(connection: sqlite3.Connection, job: int, columns: str) -> tuple[Any, ...]:  # of whatever they are

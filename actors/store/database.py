@@ -25,7 +25,7 @@ from typing import Self, TypeVar
 
 from telestage.actors.store.errors import StoreClosed, StoreError, StoreTooNew
 
-__all__ = ["Migrations", "Store", "overwriting"]
+__all__ = ["Migrations", "Store", "overwriting", "statements_of"]
 
 T = TypeVar("T")
 
@@ -114,7 +114,7 @@ class Store:
             if version > len(migrations):
                 raise StoreTooNew(self.path, part, version, len(migrations))
             for script in migrations[version:]:
-                for statement in _statements(script):
+                for statement in statements_of(script):
                     connection.execute(statement)
             connection.execute("INSERT OR REPLACE INTO parts VALUES (?, ?)", (part, len(migrations)))
 
@@ -218,7 +218,7 @@ def overwriting(connection: sqlite3.Connection) -> Iterator[None]:
         connection.execute(f"PRAGMA secure_delete={before:d}")
 
 
-def _statements(script: str) -> list[str]:
+def statements_of(script: str) -> list[str]:
     """The statements of a script: `executescript` would commit the transaction that they belong to."""
     statements: list[str] = []
     text = ""

@@ -33,7 +33,8 @@ NEW_STORE_KEY = "TELESTAGE_NEW_STORE_KEY"
 
 _BYTES = 32
 _NONCE = 12
-_MIGRATIONS = ("CREATE TABLE vault (one INTEGER PRIMARY KEY CHECK (one = 1), proof BLOB NOT NULL)",)
+PART = "vault"
+MIGRATIONS = ("CREATE TABLE vault (one INTEGER PRIMARY KEY CHECK (one = 1), proof BLOB NOT NULL)",)
 _PROOF = b"the store's key"
 
 
@@ -105,7 +106,7 @@ class Vault:
         Raises:
             StoreError: The store can't be written.
         """
-        await store.prepare("vault", _MIGRATIONS)
+        await store.prepare(PART, MIGRATIONS)
 
     def fits(self, connection: sqlite3.Connection) -> bool:
         """In a transaction of a store that has been unlocked: whether this is its key now."""

@@ -6,7 +6,7 @@ import hashlib
 
 from telethon.sessions.abstract import Session
 
-__all__ = ["fingerprint", "is_fingerprint"]
+__all__ = ["fingerprint", "fingerprint_of", "is_fingerprint"]
 
 _DIGITS = 32
 
@@ -14,7 +14,12 @@ _DIGITS = 32
 def fingerprint(session: Session) -> str | None:
     """A hash of its authorization key, which tells nothing of it; None without one."""
     key: object = getattr(session.auth_key, "key", None)
-    return hashlib.sha256(b"telestage session " + key).hexdigest()[:_DIGITS] if isinstance(key, bytes) and key else None
+    return fingerprint_of(key) if isinstance(key, bytes) and key else None
+
+
+def fingerprint_of(key: bytes) -> str:
+    """That of a session with this authorization key."""
+    return hashlib.sha256(b"telestage session " + key).hexdigest()[:_DIGITS]
 
 
 def is_fingerprint(key: str) -> bool:

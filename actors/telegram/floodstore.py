@@ -34,8 +34,8 @@ _log = logging.getLogger("telestage.fleet")
 LOOK_SECONDS = 2.0
 """While sending is paused until a person resumes it, the store is looked at so often: it may have been done there."""
 
-_PART = "floods"
-_MIGRATIONS = (
+PART = "floods"
+MIGRATIONS = (
     """
     CREATE TABLE floods (
         session TEXT NOT NULL,
@@ -71,7 +71,7 @@ async def open_floods(store: Store) -> None:
     Raises:
         StoreError: The store can't be written.
     """
-    await store.prepare(_PART, _MIGRATIONS)
+    await store.prepare(PART, MIGRATIONS)
 
 
 async def floods_in(store: Store) -> list[FloodStatus]:

@@ -40,8 +40,8 @@ __all__ = [
 
 ENTITIES = 5000
 
-_PART = "sessions"
-_MIGRATIONS = (
+PART = "sessions"
+MIGRATIONS = (
     """
     CREATE TABLE sessions (
         name TEXT PRIMARY KEY,
@@ -246,7 +246,7 @@ async def prepare_sessions(store: Store) -> None:
     Raises:
         StoreError: The store can't be written.
     """
-    await store.prepare(_PART, _MIGRATIONS)
+    await store.prepare(PART, MIGRATIONS)
 
 
 def sealed_for(name: str) -> str:

@@ -20,7 +20,8 @@ from telestage.actors.store.leases import Leases
 from telestage.actors.store.owner import Owner
 from telestage.cli import doctor
 from telestage.cli import main as command
-from telestage.cli.doctor import Finding, examine
+from telestage.cli.doctor import examine
+from telestage.cli.finding import Finding
 
 SESSION = (
     "1" + base64.urlsafe_b64encode(struct.pack(">B4sH256s", 2, bytes((127, 0, 0, 1)), 1, bytes([7]) * 256)).decode()
@@ -125,9 +126,9 @@ async def test_a_store_is_looked_at_and_its_leases_are_told(folder, look) -> Non
     async with Store(folder / "fleet.store") as store:
         leases = Leases(store, Owner.here("the other fleet"))
         await leases.open()
-        await leases.take("some-key", "alice")
-        assert [finding.state for finding in look("store")] == ["right", "right"]
-        assert "WAL" in look("store")[-1].found
+        await leases.take("ab" * 16, "alice")
+        assert [finding.state for finding in look("store")] == ["right", "right", "right"]
+        assert "WAL" in look("store")[1].found
         assert any("the other fleet" in finding.found for finding in look("session alice"))
         await leases.release()
     assert len(look("session alice")) == 1
@@ -137,7 +138,8 @@ def test_a_store_that_is_none_or_not_in_wal_mode_is_said(folder, look) -> None:
     path = folder / "fleet.store"
     sqlite3.connect(path).execute("CREATE TABLE t (a)").connection.close()
     path.chmod(0o600)
-    assert look("store")[-1].state == "warning"
+    assert [finding.state for finding in look("store")] == ["right", "warning", "warning"]
+    assert "not in WAL mode" in look("store")[1].found
     path.write_text("no database" * 100)
     assert look("store")[-1].state == "wrong"
 
