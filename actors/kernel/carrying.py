@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextvars import Context, ContextVar, copy_context
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -215,14 +215,14 @@ class CarryingCell(ObservedCell):
     def signal(self, message: object, *, sender: Ref | None = None) -> None:
         super().signal(message if isinstance(message, Notice) else self.packed(message), sender=sender)
 
-    async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
-    ) -> None:
-        await super().send(self.packed(message), priority, sender, timeout)
+    ) -> Coroutine[Any, Any, None]:
+        return super().send(self.packed(message), priority, sender, timeout)
 
     async def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,

@@ -25,6 +25,7 @@ from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.current import running
 from telestage.actors.kernel.deadlines import DeadlinesByTime
+from telestage.actors.kernel.done import done
 from telestage.actors.kernel.errors import ActorKilled
 from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.hogs import Hogs
@@ -80,6 +81,7 @@ class Dispatcher:
         self.deadlines = DeadlinesByTime(loop, Ask.expire)
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
         self.room_deadlines = DeadlinesByTime(loop, Sending.expire)
+        self.done = done(None, loop)  # what `send` returns where there is room
         self._names = count(1)  # which a signal handler may enter twice
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         self._reserve: list[Worker] = []

@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
+from telestage.actors.kernel.done import raised
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import MailboxFull
 from telestage.actors.kernel.flags import AHEAD, CLOSED, FINAL
@@ -124,13 +125,14 @@ class Mailbox(Ref):
         lanes = None if self.backlog is None else self.backlog.lanes
         return 0 if lanes is None else lanes.highest
 
-    async def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
+    # No coroutine function: a coroutine would cost more than all of this (docs/decisions/0014).
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         if sender is not None:
             message = Envelope(message, sender)
         inbox = self.inbox
@@ -138,20 +140,41 @@ class Mailbox(Ref):
             limit = self.limit
             if limit is None or len(inbox) < limit:
                 inbox.append(message)  # as `admit`, without the call
-                return
-        room = self.backlog.room if self.backlog is not None else None
-        if room is None:
-            if not self._has_to_wait():
-                refusal = self.admit(message, priority)
-                if refusal is None:
-                    return
-                if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
-                    raise refusal.with_traceback(None)
-                self.count(refused=-1)  # not yet
-            room = self.more().room = deque()
+                return self.dispatcher.done
+        try:
+            if self._admit_now(message, priority):
+                return self.dispatcher.done
+        except Exception as error:
+            return raised(error)  # to who awaits, so that `gather` may collect it
+        return self._admit_in_time(message, priority, timeout)
+
+    def _admit_now(self, message: object, priority: int) -> bool:
+        """Takes the message of a sender in; false if he has to wait for room.
+
+        Raises:
+            MailboxFull: He doesn't want to wait for any.
+            Exception: The actor has stopped.
+        """
+        if (self.backlog is not None and self.backlog.room is not None) or self._has_to_wait():
+            return False
+        refusal = self.admit(message, priority)
+        if refusal is None:
+            return True
+        if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
+            raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+        self.count(refused=-1)  # not yet
+        return False
+
+    async def _admit_in_time(self, message: object, priority: int, timeout: float) -> None:
+        """Waits for room, behind those who do already, and takes the message of a sender in."""
+        if self._admit_now(message, priority):
+            return  # there was room by the time that this was awaited
+        more = self.more()
+        if more.room is None:
+            more.room = deque()
         waiter: asyncio.Future[None] = self.dispatcher.loop.create_future()
         entry = (waiter, message, priority)
-        room.append(entry)
+        more.room.append(entry)
         sending = Sending(self, entry)
         deadline = self.dispatcher.room_deadlines[timeout]
         deadline.add(sending)

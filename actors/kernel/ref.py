@@ -7,7 +7,8 @@ letters and asks fail with `ActorStopped`, or with the error the actor stopped w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar, overload
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -79,15 +80,19 @@ class Ref(ABC):
         """
 
     @abstractmethod
-    async def send(
+    def send(
         self,
         message: object,
         *,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
-    ) -> None:
-        """`tell` with back-pressure: waits until a bounded mailbox has room, first come, first served.
+    ) -> Coroutine[Any, Any, None]:
+        """`tell` with back-pressure: await it to wait until a bounded mailbox has room, first come, first served.
+
+        Where there is room, the message is in the mailbox when the call returns, awaited or not, and the awaiting
+        doesn't suspend. Where there is none, the waiting for room begins when it is awaited. The errors come
+        when it is awaited, too.
 
         Args:
             timeout: Seconds to wait for room.

@@ -263,15 +263,14 @@ class Router(Ref):
     def signal(self, message: object, *, sender: Ref | None = None) -> None:
         self.cell_for(message).signal(message, sender=sender)
 
-    async def send(
+    def send(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
         message: object,
-        *,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
-    ) -> None:
-        await self.cell_for(message).send(message, priority, sender, timeout)
+    ) -> Coroutine[Any, Any, None]:
+        return self.cell_for(message).send(message, priority, sender, timeout)
 
     def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,

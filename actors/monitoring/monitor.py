@@ -14,8 +14,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from telestage.actors.kernel import ActorSystem, Directive, MailboxFull, Ref, Supervision
+from telestage.actors.kernel.done import raised
 from telestage.actors.monitoring.actor import MonitorActor
-from telestage.actors.monitoring.answers import Answers, answered, raised
+from telestage.actors.monitoring.answers import Answers, answered
 from telestage.actors.monitoring.book import EventBook
 from telestage.actors.monitoring.errors import MonitorError
 from telestage.actors.monitoring.handler import EventHandler

@@ -228,6 +228,7 @@ async def test_a_full_mailbox_takes_a_stop_and_a_kill(system: ActorSystem) -> No
     gate = await occupied(ref)
     ref.tell(1)
     ask = asyncio.create_task(ref.ask(2))
+    await asyncio.sleep(0)
     sender = asyncio.create_task(ref.send(3))
     await asyncio.sleep(0)
     assert ref.waiting == 2
