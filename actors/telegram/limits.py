@@ -2,6 +2,12 @@
 
 Each value says its default, its unit and its hazard. A limit that can't be is refused here, before
 anything is started.
+
+Where the values come from: those with a number such as R-G1 are the requirements'; paces have their sources beside
+them (`DEFAULT_PACES`). The others are choices of ours, as nobody publishes any: `connecting`; `rpc_timeout` and
+`liveness`, 60 s as Telethon's own pings are that far apart, so that what is silent for longer isn't just idle;
+`peer_flood`, as only a person can tell why; and `pace_recovery`, with which the half that a flood takes is back in half
+an hour.
 """
 
 from __future__ import annotations

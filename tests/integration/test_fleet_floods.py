@@ -300,3 +300,21 @@ async def test_a_session_that_meets_a_flood_wait_as_it_begins_asks_nothing_befor
         assert fleet["alice"].status.restarts == 1
     assert telegram.status().floods == 1
     assert not telegram.early_calls
+
+
+async def test_what_one_account_may_not_send_now_no_other_sends(telegram, new_fleet, tmp_path):
+    """R-X2: neither a bulk send's share nor a job's is moved; it fails, or waits."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    peers = [telegram.add_user(f"peer{number}").username for number in range(6)]
+    async with new_fleet(alice, bob, store=tmp_path / "fleet.db") as fleet:
+        telegram.faults.flood_wait("messages.sendMessage", seconds=900, user=alice)
+        report = await fleet.bulk_send(peers, "hi", patience=2.0)
+        assert (report.sent, len(report.failed)) == (3, 3)
+        assert {each.session for each in report.deliveries if each.error is not None} == {"alice"}
+        job = await fleet.jobs.bulk_send(peers, "hello")
+        async for status in job.progress():
+            if status.done == 3 and "parked" in status.reason:
+                break
+        assert {each.sender_id for each in telegram.delivered()} == {bob.id}
+        assert len(telegram.delivered()) == 6
+        assert not telegram.early_calls

@@ -6,6 +6,7 @@ Leases here last 3 s at least: a shorter one is lost on a busy machine, as it sh
 import asyncio
 import contextlib
 import sqlite3
+import time
 
 import pytest
 from telethon.tl import functions
@@ -131,6 +132,35 @@ async def test_a_lease_that_can_not_be_renewed_disconnects_the_session_in_time(t
             other.close()
         await sending
         assert [each.text for each in telegram.delivered(to=bob)] == ["hi"]
+
+
+async def test_a_lease_that_ends_cuts_the_connection_whatever_keeps_its_session(
+    telegram, tmp_path, eventually, stubborn
+):
+    """R-X6: before the lease ends, also if the session is at something that resists its end."""
+    alice = telegram.add_user("alice")
+    store = Store(tmp_path / "fleet.db", patience=0.1)
+    async with store, fleet_of(store, alice, owner="the first", lease=3.0) as fleet:
+        calling = asyncio.ensure_future(fleet["alice"].call(stubborn))
+        await eventually(lambda: stubborn.calls)
+        lease = fleet._books["alice"].lease
+        other = sqlite3.connect(store.path, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            deadlines = [lease.deadline]
+
+            def cut() -> bool:
+                deadlines.append(lease.deadline)  # one renewal may have been under way
+                return telegram.connections(alice) == 0
+
+            await eventually(cut)
+            assert max(deadlines) <= time.monotonic() < max(deadlines) + 0.5  # which is its end
+        finally:
+            other.close()
+            stubborn.end.set()
+        with contextlib.suppress(Exception):
+            await calling
+        await eventually(lambda: telegram.connections(alice) == 1)
 
 
 async def test_a_session_that_another_has_taken_is_let_go(telegram, tmp_path, eventually):

@@ -101,6 +101,7 @@ async def test_a_holder_stops_before_another_may_begin(store: Store) -> None:
 
 
 async def test_a_renewal_keeps_all_leases_and_finds_what_was_taken(store: Store) -> None:
+    """R-X6: for others, too, as long as its holder takes it for valid."""
     clock = Clock()
     one, two = await leases(store, clock, "one"), await leases(store, clock, "two")
     alice, bob = await one.take("a", "alice"), await one.take("b", "bob")
@@ -111,6 +112,9 @@ async def test_a_renewal_keeps_all_leases_and_finds_what_was_taken(store: Store)
     clock.now += 20
     assert alice.valid
     assert bob.valid
+    with pytest.raises(LeaseHeld, match="in use by one") as refused:
+        await two.take("a", "alice")  # past the end that it had before
+    assert refused.value.seconds == 10
     clock.now += 20  # past both
     assert not alice.valid
     await two.take("a", "alice")
