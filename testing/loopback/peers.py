@@ -34,11 +34,13 @@ class Peers:
                 return viewer
             case types.InputUser() | types.InputPeerUser():
                 user = self._state.users.get(reference.user_id)
-                if user is viewer or (user is not None and user.user.access_hash == reference.access_hash):
+                if user is viewer or (
+                    user is not None and self._state.access_hash(user.user, viewer) == reference.access_hash
+                ):
                     return user
         return None
 
-    def channel(self, reference: TLObject) -> ChannelState:
+    def channel(self, reference: TLObject, viewer: UserState) -> ChannelState:
         """The channel meant by an InputChannel or InputPeer.
 
         Raises:
@@ -46,7 +48,7 @@ class Peers:
         """
         if isinstance(reference, types.InputChannel | types.InputPeerChannel):
             channel = self._state.channels.get(reference.channel_id)
-            if channel is not None and channel.channel.access_hash == reference.access_hash:
+            if channel is not None and self._state.access_hash(channel.channel, viewer) == reference.access_hash:
                 return channel
         raise RpcRefusal(400, "CHANNEL_INVALID")
 
@@ -61,7 +63,7 @@ class Peers:
             RpcRefusal: CHANNEL_INVALID, or PEER_ID_INVALID for anything else.
         """
         if isinstance(reference, types.InputPeerChannel | types.InputChannel):
-            return self.channel(reference)
+            return self.channel(reference, viewer)
         user = self.find_user(reference, viewer)
         if user is None:
             raise RpcRefusal(400, "PEER_ID_INVALID")

@@ -24,10 +24,12 @@ class Renderer:
     def user(self, user: UserState, viewer: UserState) -> types.TypeUser:
         """`user` as `viewer` sees him; only to himself does he show his phone."""
         if user is viewer:
-            return _user(user, is_self=True)
+            return _user(user, self._state.access_hash(user.user, viewer), is_self=True)
         known = self._users.get(user.id)
         if known is None:
-            known = self._users[user.id] = encoded(_user(user, is_self=False))
+            known = encoded(_user(user, self._state.access_hash(user.user, viewer), is_self=False))
+            if not self._state.hashes_per_account:
+                self._users[user.id] = known
         return known
 
     def channel(self, channel: ChannelState, viewer: UserState) -> types.TypeChat:
@@ -43,7 +45,7 @@ class Renderer:
             left=viewer.id not in channel.members,
             broadcast=not value.megagroup,
             megagroup=value.megagroup,
-            access_hash=value.access_hash,
+            access_hash=self._state.access_hash(value, viewer),
             username=value.username,
             admin_rights=ALL_RIGHTS if creator else None,
             default_banned_rights=_NO_BANS if value.megagroup else None,
@@ -113,12 +115,12 @@ def peer(marked_id: int) -> types.PeerUser | types.PeerChannel:
     return types.PeerUser(marked_id) if marked_id > 0 else types.PeerChannel(CHANNEL_MARK - marked_id)
 
 
-def _user(user: UserState, *, is_self: bool) -> types.User:
+def _user(user: UserState, access_hash: int, *, is_self: bool) -> types.User:
     value = user.user
     return types.User(
         id=value.id,
         is_self=is_self,
-        access_hash=value.access_hash,
+        access_hash=access_hash,
         first_name=value.first_name,
         username=value.username,
         phone=value.phone if is_self else None,

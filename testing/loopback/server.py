@@ -60,6 +60,8 @@ class LoopbackTelegram:
         calls_kept: How many finished calls `calls` remembers.
         difference_page: Most events in one answer to updates.getDifference and getChannelDifference.
         difference_limit: An account further behind than so many events gets differenceTooLong.
+        hashes_per_account: Each account has an access hash of its own for each user and channel, as on Telegram, and is
+            refused with another's. Default: one for all, so that what is the same for all is encoded once.
 
     Raises:
         BadArgument: An argument makes no sense.
@@ -74,6 +76,7 @@ class LoopbackTelegram:
         calls_kept: int = 100_000,
         difference_page: int = 100,
         difference_limit: int = 10_000,
+        hashes_per_account: bool = False,
     ) -> None:
         check_address(host, port)
         if difference_page < 1 or difference_limit < 1:
@@ -84,7 +87,7 @@ class LoopbackTelegram:
         self._record = Record(calls_kept)
         self._difference_page = difference_page
         self._difference_limit = difference_limit
-        self._state = State()
+        self._state = State(hashes_per_account=hashes_per_account)
         self._network: Network | None = None
         self._cleanup = ExitStack()
 

@@ -172,7 +172,8 @@ class LoginCode:
 class State:
     """All users, channels, devices and codes of one server."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, hashes_per_account: bool = False) -> None:
+        self.hashes_per_account = hashes_per_account
         self.users: dict[int, UserState] = {}
         self.channels: dict[int, ChannelState] = {}
         self.usernames: dict[str, UserState | ChannelState] = {}
@@ -281,6 +282,12 @@ class State:
     def session_of(self, device: Device | None) -> StringSession:
         """A session for `device`, or one without a key, that leads to this server."""
         return StringSession(session_string(self.host, self.port, device.key if device is not None else None))
+
+    def access_hash(self, value: LoopbackUser | LoopbackChannel, viewer: UserState) -> int:
+        """The access hash that `viewer` has for a user or a channel: the same for all, unless told otherwise."""
+        if not self.hashes_per_account:
+            return value.access_hash
+        return (value.access_hash ^ viewer.id * 0x9E3779B97F4A7C15) % 2**62 + 1
 
     def user(self, user: LoopbackUser) -> UserState:
         """The state behind `user`.

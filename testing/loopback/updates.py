@@ -82,7 +82,7 @@ class Updates:
         for user in self._listening(channel):
             if self._plan.loses_update(user.id):
                 continue
-            if user.id in special:
+            if user.id in special or self._state.hashes_per_account:
                 body = bytes(make(user))
             else:
                 body = shared = bytes(make(user)) if shared is None else shared

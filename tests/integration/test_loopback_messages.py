@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from telethon import errors, functions, types
 
-from telestage.testing import BadArgument, UnknownPeer
+from telestage.testing import BadArgument, LoopbackTelegram, UnknownPeer
 
 
 @pytest.fixture
@@ -275,3 +275,23 @@ async def test_posting_from_the_server_checks_its_arguments(telegram, people) ->
         telegram.fill_history(group, -1)
     assert telegram.post(alice, "hi", to=bob) == 1
     assert telegram.post(bob, "from Telegram") == 2
+
+
+async def test_accounts_may_have_access_hashes_of_their_own(telegram_client) -> None:
+    """As on Telegram: what one account knows a peer by is refused from another."""
+    async with LoopbackTelegram(hashes_per_account=True) as telegram:
+        users = [telegram.add_user(name) for name in ("alice", "bob", "carol")]
+        news = telegram.add_channel("news", users, megagroup=True)
+        telegram.fill_history(news, 3)
+        alice, bob = [await telegram_client(user) for user in users[:2]]
+        theirs = [await client.get_input_entity(name) for client in (alice, bob) for name in ("news", "carol")]
+        assert len({peer.access_hash for peer in theirs}) == 4
+        for client, channel, user in ((alice, *theirs[:2]), (bob, *theirs[2:])):
+            assert len(await client.get_messages(channel)) == 1
+            await client.send_message(user, "hi")
+        with pytest.raises(errors.ChannelInvalidError):
+            await alice.get_messages(theirs[2])
+        with pytest.raises(errors.PeerIdInvalidError):
+            await bob.send_message(theirs[1], "hi")
+        for client in (alice, bob):
+            await client.disconnect()

@@ -28,12 +28,14 @@ class ChannelsService:
     def get_channels(self, caller: Caller, request: functions.channels.GetChannelsRequest) -> TLObject:
         """The channels, in the order asked for."""
         viewer = caller.user
-        return types.messages.Chats([self._renderer.channel(self._peers.channel(id), viewer) for id in request.id])
+        return types.messages.Chats(
+            [self._renderer.channel(self._peers.channel(id, caller.user), viewer) for id in request.id]
+        )
 
     @answers(functions.channels.GetFullChannelRequest)
     def get_full_channel(self, caller: Caller, request: functions.channels.GetFullChannelRequest) -> TLObject:
         """One channel with its numbers."""
-        viewer, channel = caller.user, self._peers.channel(request.channel)
+        viewer, channel = caller.user, self._peers.channel(request.channel, caller.user)
         dialog = self._renderer.dialog(channel, viewer)
         full = types.ChannelFull(
             id=channel.id,
@@ -54,7 +56,7 @@ class ChannelsService:
     @answers(functions.channels.GetParticipantsRequest)
     def get_participants(self, caller: Caller, request: functions.channels.GetParticipantsRequest) -> TLObject:
         """One page of members: at most 200, and of all at most 10,000, or 200 of a broadcast channel."""
-        viewer, channel = caller.user, self._peers.channel(request.channel)
+        viewer, channel = caller.user, self._peers.channel(request.channel, caller.user)
         if not _may_list(channel, viewer):
             raise RpcRefusal(400, "CHAT_ADMIN_REQUIRED")
         members = self._matching(channel, request.filter)
@@ -71,7 +73,7 @@ class ChannelsService:
     @answers(functions.channels.GetParticipantRequest)
     def get_participant(self, caller: Caller, request: functions.channels.GetParticipantRequest) -> TLObject:
         """One member."""
-        viewer, channel = caller.user, self._peers.channel(request.channel)
+        viewer, channel = caller.user, self._peers.channel(request.channel, caller.user)
         user = self._peers.user(request.participant, viewer)
         if user.id not in channel.members:
             raise RpcRefusal(400, "USER_NOT_PARTICIPANT")
@@ -84,7 +86,7 @@ class ChannelsService:
     @answers(functions.channels.JoinChannelRequest)
     def join_channel(self, caller: Caller, request: functions.channels.JoinChannelRequest) -> TLObject:
         """Become a member."""
-        user, channel = caller.user, self._peers.channel(request.channel)
+        user, channel = caller.user, self._peers.channel(request.channel, caller.user)
         if user.id in channel.members:
             raise RpcRefusal(400, "USER_ALREADY_PARTICIPANT")
         self._state.join(channel, [user])
@@ -93,7 +95,7 @@ class ChannelsService:
     @answers(functions.channels.LeaveChannelRequest)
     def leave_channel(self, caller: Caller, request: functions.channels.LeaveChannelRequest) -> TLObject:
         """Be a member no more."""
-        user, channel = caller.user, self._peers.channel(request.channel)
+        user, channel = caller.user, self._peers.channel(request.channel, caller.user)
         if user.id not in channel.members:
             raise RpcRefusal(400, "USER_NOT_PARTICIPANT")
         self._state.leave(channel, user)

@@ -70,7 +70,7 @@ class HistoryService:
     @answers(functions.channels.GetMessagesRequest)
     def get_posts(self, caller: Caller, request: functions.channels.GetMessagesRequest) -> TLObject:
         """A channel's messages by id, messageEmpty for those that are not there."""
-        viewer, channel = caller.user, self._peers.channel(request.channel)
+        viewer, channel = caller.user, self._peers.channel(request.channel, caller.user)
         found = {id: channel.history.get(id) for id in _ids(request.id)}
         views, users, chats = self._views(found, viewer, channel)
         return types.messages.ChannelMessages(

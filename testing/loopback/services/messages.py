@@ -88,7 +88,7 @@ class MessagesService:
     @answers(functions.channels.DeleteMessagesRequest)
     def delete_posts(self, caller: Caller, request: functions.channels.DeleteMessagesRequest) -> TLObject:
         """Delete a channel's messages: one's own, or any as its creator."""
-        channel = self._peers.channel(request.channel)
+        channel = self._peers.channel(request.channel, caller.user)
         found = [message for id in request.id if (message := channel.history.get(id)) is not None]
         if any(caller.user.id not in (message.sender, channel.creator) for message in found):
             raise RpcRefusal(403, "MESSAGE_DELETE_FORBIDDEN")
@@ -107,7 +107,7 @@ class MessagesService:
     @answers(functions.channels.ReadHistoryRequest)
     def read_posts(self, caller: Caller, request: functions.channels.ReadHistoryRequest) -> bool:
         """Mark a channel as read."""
-        channel = self._peers.channel(request.channel)
+        channel = self._peers.channel(request.channel, caller.user)
         return self._messaging.read_posts(caller.user, channel, request.max_id, caller.session)
 
     @answers(functions.messages.SetTypingRequest)

@@ -78,7 +78,7 @@ class UpdatesService:
     ) -> TLObject:
         """What happened in one channel since `pts`; too long if that is more than `limit` steps ago."""
         viewer = caller.user
-        channel = self._peers.channel(request.channel)
+        channel = self._peers.channel(request.channel, caller.user)
         if not request.pts:
             raise RpcRefusal(400, "PERSISTENT_TIMESTAMP_EMPTY")
         if not 0 < request.pts <= channel.log.pts:
