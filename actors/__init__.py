@@ -114,6 +114,7 @@ if TYPE_CHECKING:
         lease_status,
     )
     from telestage.actors.telegram import (
+        AnySession,
         BulkReport,
         Delivery,
         Durable,
@@ -156,6 +157,7 @@ __all__ = [
     "ActorStatistics",
     "ActorStopped",
     "ActorSystem",
+    "AnySession",
     "AskCycle",
     "AskDirection",
     "AskError",

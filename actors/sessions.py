@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from telethon.sessions.abstract import Session
 
 from telestage.actors.kernel import ActorSystem, Ref
 from telestage.actors.lasting import Lasting
 from telestage.actors.telegram.adaptive import Timeouts
+from telestage.actors.telegram.anysession import AnySession
 from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.errors import SessionDead, SessionExists, SessionUnknown
 from telestage.actors.telegram.handle import SessionHandle
@@ -139,6 +140,26 @@ class FleetSessions:
     def __getitem__(self, name: str) -> SessionHandle:
         return self._handle(name)
 
+    def any(self, sessions: str | Sequence[str] = "*") -> AnySession:
+        """Several sessions, for reads that may be moved from one that a flood wait parks to another (R-X2).
+
+        Telegram's limits are for each account, and stay so: none of them asks before its time. Hazard: accounts that do
+        one work together are seen together. It is for accounts that have this chat to read anyway.
+
+        Args:
+            sessions: Names, or one pattern; then those that match as each page is read.
+
+        Raises:
+            ValueError: No session matches now.
+            SessionUnknown: There is no session of one of the names.
+        """
+        names = self.names(sessions) if isinstance(sessions, str) else list(sessions)
+        if not names:
+            raise ValueError(f"no session of the fleet matches {sessions!r}")
+        for name in names:
+            self._book(name)
+        return self._any(sessions)
+
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._books))
 
@@ -177,6 +198,15 @@ class FleetSessions:
     def _handle(self, name: str, *, drained: bool = True) -> SessionHandle:
         return SessionHandle(self._book(name), lambda: self._ref(name), self._limits, drained=drained)
 
+    def _any(self, sessions: str | Sequence[str], *, drained: bool = True) -> AnySession:
+        chosen = sessions if isinstance(sessions, str) else list(sessions)
+
+        def books() -> list[SessionBook]:
+            names = self.names(chosen) if isinstance(chosen, str) else chosen
+            return [book for name in names if (book := self._books.get(name)) is not None]
+
+        return AnySession(chosen, books, self._ref, self._limits, drained=drained)
+
     async def _ref(self, name: str) -> Ref:
         self._running()
         return await self._launches.ref(self._book(name).name)
@@ -196,6 +226,10 @@ class SessionsForJobs:
     def session(self, name: str) -> SessionHandle:
         """As `Fleet[name]`, but also while the fleet drains."""
         return self._sessions._handle(name, drained=False)
+
+    def any(self, names: Sequence[str]) -> AnySession:
+        """As `Fleet.any`, but also while the fleet drains, and whichever of them are there."""
+        return self._sessions._any(names, drained=False)
 
     def names(self, pattern: str) -> list[str]:
         """As `Fleet.names`."""

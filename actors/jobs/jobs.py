@@ -27,6 +27,7 @@ from telestage.actors.jobs.values import (
 )
 from telestage.actors.kernel import TaskRegistry
 from telestage.actors.store import Store
+from telestage.actors.telegram.anysession import shared_peer
 from telestage.actors.telegram.requests import peer_of
 from telestage.messages import HistoryPage, MembersPage, Operation, Peer, Scalar, SendMessage
 
@@ -120,7 +121,7 @@ class Jobs:
         self,
         chat: object,
         *,
-        session: str,
+        session: str | Sequence[str],
         to: str | os.PathLike[str],
         format: OutputFormat | str | None = None,
         limit: int | None = None,
@@ -137,6 +138,8 @@ class Jobs:
         A page is on the disk before the next is asked for. What is posted meanwhile isn't in it, but with `reverse`.
 
         Args:
+            session: Who reads; or several, then each page is read by whichever of them no flood wait keeps from it
+                (`Fleet.any`, with its hazards): `session=fleet.names("archive-*")`.
             to: The file; it must not exist, its folder must.
             format: `jsonl`, `csv` or `parquet`. Default: by the end of the name.
             limit: How many at most. Default: all.
@@ -146,17 +149,19 @@ class Jobs:
         Raises:
             JobConflict: The key is that of a job with other work, or another job writes to that file.
             FileExistsError: The file exists.
-            ValueError: The format isn't known, or Parquet's library isn't installed.
+            ValueError: The format isn't known, or Parquet's library isn't installed; or there are several sessions, and
+                the chat is no channel or supergroup.
             SessionUnknown: There is no session of that name.
-            TypeError: `chat` is none.
+            TypeError: `chat` is none; or there are several sessions, and it carries what one account knows it by.
         """
-        ledger, _ = self._running()
+        self._running()
         peer = peer_of(chat)
-        request = HistoryPage(peer=peer, min_id=min_id, max_id=max_id, reverse=reverse, search=search)
-        Operation.of(request, priority=priority, timeout=timeout)
         path = _absolute(to)
+        if not isinstance(session, str):
+            shared_peer(peer)
+        request = HistoryPage(peer=peer, min_id=min_id, max_id=max_id, reverse=reverse, search=search)
         work = HistoryWork(
-            session=session,
+            session=session if isinstance(session, str) else list(session),
             peer=peer,
             to=path,
             format=format_of(path, format),
@@ -168,7 +173,7 @@ class Jobs:
             priority=priority,
             timeout=timeout,
         )
-        return await self._begin(ledger, work, key, lambda: (), lambda: self._check_scrape(session, path))
+        return await self._begin_scrape(work, request, key)
 
     async def scrape_members(
         self,
@@ -186,11 +191,11 @@ class Jobs:
         """Writes the members of a group or channel to a file, each exactly once.
 
         Telegram lists 10,000 members of a group at most, and 200 of a broadcast channel to one who isn't its admin:
-        `JobStatus.truncated` says whether it did. Arguments and errors are those of `scrape_history`.
+        `JobStatus.truncated` says whether it did. Arguments and errors are those of `scrape_history`. There is one
+        session: where a member stands in the list isn't promised to be the same for two accounts.
         """
-        ledger, _ = self._running()
+        self._running()
         peer = peer_of(chat)
-        Operation.of(MembersPage(peer=peer, search=search), priority=priority, timeout=timeout)
         path = _absolute(to)
         work = MembersWork(
             session=session,
@@ -202,7 +207,7 @@ class Jobs:
             priority=priority,
             timeout=timeout,
         )
-        return await self._begin(ledger, work, key, lambda: (), lambda: self._check_scrape(session, path))
+        return await self._begin_scrape(work, MembersPage(peer=peer, search=search), key)
 
     # -- those there are -----------------------------------------------------------------------------
 
@@ -266,12 +271,22 @@ class Jobs:
         self.allow(job)
         return Job(job, self)
 
-    def _check_scrape(self, session: str, path: str) -> None:
-        self._sessions.session(session)
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} exists: a scrape writes a file of its own")
-        if not Path(path).parent.is_dir():
-            raise FileNotFoundError(f"{Path(path).parent} is no folder")
+    async def _begin_scrape(
+        self, work: HistoryWork | MembersWork, request: HistoryPage | MembersPage, key: str | None
+    ) -> Job:
+        Operation.of(request, priority=work.priority, timeout=work.timeout)  # what is wrong with it is refused here
+
+        def check() -> None:
+            if not work.session:
+                raise ValueError("a scrape has one session, or several; there is none")
+            for name in work.readers:
+                self._sessions.session(name)
+            if os.path.lexists(work.to):
+                raise FileExistsError(f"{work.to} exists: a scrape writes a file of its own")
+            if not Path(work.to).parent.is_dir():
+                raise FileNotFoundError(f"{Path(work.to).parent} is no folder")
+
+        return await self._begin(self.ledger, work, key, lambda: (), check)
 
     def _running(self) -> tuple[JobLedger, JobRunner]:
         if self._ledger is None:

@@ -172,7 +172,7 @@ class JobRunner:
     async def _can(self, job: int) -> bool:
         """Whether there is something in the job for a session that is this fleet's; if not, it is another one's."""
         work = (await self._ledger.load(job)).work
-        needed = await self._ledger.sessions(job) if isinstance(work, BulkWork) else [work.session]
+        needed = await self._ledger.sessions(job) if isinstance(work, BulkWork) else work.readers
         able = not needed or any(self._sessions.has(name) for name in needed)
         if not able:
             await self._ledger.note(job, None, f"needs a fleet with session {' or '.join(map(repr, needed[:3]))}")

@@ -19,6 +19,8 @@ from telestage.actors.jobs.sessions import JobSessions
 from telestage.actors.jobs.values import Checkpoint, HistoryWork, MembersWork
 from telestage.actors.jobs.work import StoredJob, WorkLedger
 from telestage.actors.store import Lease
+from telestage.actors.telegram.anysession import AnySession
+from telestage.actors.telegram.handle import SessionHandle
 from telestage.actors.telegram.requests import History, Members, peer_of
 from telestage.messages import HISTORY_PAGE, MEMBERS_PAGE, HistoryPage, MembersPage
 
@@ -54,6 +56,7 @@ class Scrape(ABC):
         self._ledger = ledger
         self._sessions = sessions
         self._threads = threads
+        self._several: AnySession | None = None
         self._stopping = False
         self._total: int | None = None
         self._truncated = False
@@ -97,11 +100,18 @@ class Scrape(ABC):
         asked = self._asked
 
         async def attempt() -> Any:
-            return await self._sessions.session(asked.session).page(
-                request, priority=asked.priority, timeout=asked.timeout
-            )
+            readers: Any = self._readers()  # those of members are asked for members only
+            return await readers.page(request, priority=asked.priority, timeout=asked.timeout)
 
         return await until_answered(attempt, self._waits)
+
+    def _readers(self) -> SessionHandle | AnySession:
+        session, sessions = self._asked.session, self._sessions
+        if isinstance(session, str):
+            return sessions.session(session)
+        if self._several is None:
+            self._several = sessions.any(session)
+        return self._several
 
     async def _waits(self, reason: str) -> None:
         await self._ledger.note(self._job, self._lease, reason)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from telestage.actors.telegram.anysession import AnySession
 from telestage.actors.telegram.handle import SessionHandle
 
 __all__ = ["JobSessions"]
@@ -18,6 +20,10 @@ class JobSessions(Protocol):
         Raises:
             SessionUnknown: There is none.
         """
+        ...
+
+    def any(self, names: Sequence[str]) -> AnySession:
+        """Those sessions of these that are there, for reads that may be moved from one to another."""
         ...
 
     def names(self, pattern: str) -> list[str]:

@@ -84,7 +84,8 @@ class BulkWork(msgspec.Struct, frozen=True, kw_only=True, tag="bulk_send"):
 class HistoryWork(msgspec.Struct, frozen=True, kw_only=True, tag="scrape_history"):
     """The messages of a chat into a file."""
 
-    session: str
+    session: str | list[str]
+    """Who reads it; of several, whichever may."""
     peer: object
     to: str
     format: OutputFormat
@@ -95,6 +96,11 @@ class HistoryWork(msgspec.Struct, frozen=True, kw_only=True, tag="scrape_history
     search: str | None = None
     priority: int = JOB_PRIORITY
     timeout: float | None = None
+
+    @property
+    def readers(self) -> list[str]:
+        """The sessions that may read it."""
+        return [self.session] if isinstance(self.session, str) else self.session
 
 
 class MembersWork(msgspec.Struct, frozen=True, kw_only=True, tag="scrape_members"):
@@ -108,6 +114,11 @@ class MembersWork(msgspec.Struct, frozen=True, kw_only=True, tag="scrape_members
     search: str = ""
     priority: int = JOB_PRIORITY
     timeout: float | None = None
+
+    @property
+    def readers(self) -> list[str]:
+        """The sessions that may read it."""
+        return [self.session]
 
 
 Work = BulkWork | HistoryWork | MembersWork

@@ -1,5 +1,6 @@
 """Session, manager and monitor actors over the real Telethon client."""
 
+from telestage.actors.telegram.anysession import AnySession
 from telestage.actors.telegram.book import Durable
 from telestage.actors.telegram.bulk import BulkReport, Delivery
 from telestage.actors.telegram.errors import (
@@ -26,6 +27,7 @@ from telestage.actors.telegram.sessionstore import SessionListing, SessionStore,
 from telestage.actors.telegram.stored import StoredSession
 
 __all__ = [
+    "AnySession",
     "BulkReport",
     "Delivery",
     "Durable",

@@ -66,6 +66,8 @@ async def run_operation(
     repeatable: bool,
     expecting: type[R] | None = None,
     requests: Sequence[object] = (),
+    give_up: float | None = None,
+    sits_out: bool = True,
 ) -> Any:
     """Has the session do it and returns the answer.
 
@@ -75,17 +77,21 @@ async def run_operation(
         ref: Gives the session's ref, waiting for it if the session is about to be started.
         requests: What it is going to make, where that is known.
         repeatable: Whether it may be asked for again when the session was restarted while it ran.
+        give_up: A deadline, on the loop's clock, that comes before that.
+        sits_out: Whether a flood wait that ends before the deadline is waited out. If not, it is raised at once.
 
     Raises:
         ReplyLost: The session was restarted while it ran, and it isn't repeatable or the deadline has come.
         PaceTimeout: It is held back until after its deadline.
-        FloodParked: A flood wait ends after the deadline.
+        FloodParked: A flood wait ends after the deadline, or isn't to be sat out.
         OperationTimeout: The deadline has come after repetitions.
         SessionDead: The session has ended.
         Exception: Whatever the operation raised.
     """
     clock = asyncio.get_running_loop().time
     left = operation.queue_timeout + operation.timeout  # a whole number of seconds at first: deadlines alike are cheap
+    if give_up is not None:
+        left = max(min(left, give_up - clock()), _AT_LEAST)
     give_up = clock() + left
     admitted = False
     priority = operation.priority
@@ -108,7 +114,7 @@ async def run_operation(
             )
         except FloodParked as parked:
             wait = max(0.0, parked.until - time.time())
-            if clock() + wait >= give_up or not (parked.again or repeatable):
+            if not sits_out or clock() + wait >= give_up or not (parked.again or repeatable):
                 raise
             admitted = True
             if place is not None:

@@ -206,6 +206,16 @@ class SessionClient(TelegramClient):
             await session.recall(peer)
         return await cast(Any, super()).get_input_entity(peer)  # what Telethon says of its type isn't so
 
+    async def met(self, id: int) -> Any:
+        """The input peer of an id, if this session has met it; None if not. Telethon itself would ask Telegram."""
+        session: Any = self.session
+        if isinstance(session, StoredSession):
+            await session.recall(id)
+        try:
+            return await _value(session.get_input_entity(id))
+        except ValueError:
+            return None
+
     async def learn_channels(self, most: int) -> None:
         """Knows where the channels stand that are among the `most` chats of the account that were active last."""
         async for _ in self.iter_dialogs(most):

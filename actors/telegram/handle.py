@@ -21,9 +21,9 @@ from telestage.actors.telegram.book import MonitorSpec, SessionBook
 from telestage.actors.telegram.calls import CallOperation, RegisterMonitor, RemoveMonitor
 from telestage.actors.telegram.errors import SessionDraining
 from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.pages import ReadsHistory
 from telestage.actors.telegram.requests import History, Members, peer_of
 from telestage.messages import (
-    HISTORY_PAGE,
     MEMBERS_PAGE,
     HistoryPage,
     Kind,
@@ -45,7 +45,7 @@ def new_random_id() -> int:
     return secrets.randbits(64) - 2**63
 
 
-class SessionHandle:
+class SessionHandle(ReadsHistory):
     """A session of a running fleet. Made by `fleet[name]`.
 
     Every method may raise `MailboxFull` (too many operations wait), `QueueWaitTimeout`, `PermitTimeout`,
@@ -104,48 +104,10 @@ class SessionHandle:
         )
         return await self._run(self._operation(request, Kind.SENDING, priority, timeout), repeatable=True)
 
-    async def iter_messages(
-        self,
-        entity: object,
-        limit: int | None = None,
-        *,
-        offset_id: int = 0,
-        min_id: int = 0,
-        max_id: int = 0,
-        reverse: bool = False,
-        search: str | None = None,
-        priority: int | None = None,
-        timeout: float | None = None,
-    ) -> AsyncIterator[Any]:
-        """Yields the messages of a chat, newest first, or oldest first with `reverse`.
-
-        One page of 100 a turn; between pages the session does other work (R-Q7). The ids are exclusive bounds.
-        """
-        peer = peer_of(entity)
-        left = limit
-        while left is None or left > 0:
-            page = HistoryPage(
-                peer=peer,
-                offset_id=offset_id,
-                limit=HISTORY_PAGE if left is None else min(left, HISTORY_PAGE),
-                min_id=min_id,
-                max_id=max_id,
-                reverse=reverse,
-                search=search,
-            )
-            operation = self._operation(page, Kind.SCRAPING, priority, timeout)
-            history = await self._run(operation, repeatable=True, expecting=History)
-            for message in history.messages:
-                yield message
-            if history.last or not history.messages:
-                return
-            offset_id = history.messages[-1].id
-            if left is not None:
-                left -= len(history.messages)
-
-    async def get_messages(self, entity: object, limit: int = 1, **options: Any) -> list[Any]:
-        """The messages `iter_messages` yields, as a list."""
-        return [message async for message in self.iter_messages(entity, limit, **options)]
+    async def _history(self, page: HistoryPage, priority: int | None, timeout: float | None) -> History:
+        operation = self._operation(page, Kind.SCRAPING, priority, timeout)
+        history: History = await self._run(operation, repeatable=True, expecting=History)
+        return history
 
     async def iter_participants(
         self,
@@ -184,10 +146,11 @@ class SessionHandle:
         self, request: HistoryPage | MembersPage, *, priority: int | None = None, timeout: float | None = None
     ) -> History | Members:
         """One page of a history or of members, in one turn: as `iter_messages` and `iter_participants` read them."""
-        expecting: type[History | Members] = History if isinstance(request, HistoryPage) else Members
+        if isinstance(request, HistoryPage):
+            return await self._history(request, priority, timeout)
         operation = self._operation(request, Kind.SCRAPING, priority, timeout)
-        page: History | Members = await self._run(operation, repeatable=True, expecting=expecting)
-        return page
+        members: Members = await self._run(operation, repeatable=True, expecting=Members)
+        return members
 
     async def call(
         self,

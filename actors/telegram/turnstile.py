@@ -112,6 +112,15 @@ class Turnstile:
         if place.held:
             self._free(place)
 
+    def crowd(self, kind: Kind) -> tuple[int, float]:
+        """How many wait here, and seconds before which none of this kind that came now would be let in."""
+        pacer = self.pacer
+        if pacer is None:
+            return 0, 0.0
+        now = time.monotonic()
+        place = pacer.place(_paces_of(kind), 0)
+        return pacer.waiting, pacer.earliest(place, now) - now if place.needs else 0.0
+
     def placed(self, operation_id: str) -> Place | None:
         """What an operation that has entered was let in for."""
         return self._places.get(operation_id)
@@ -229,10 +238,7 @@ class Turnstile:
                 return _sending(self._id_of(request.peer))
             if isinstance(request, HistoryPage | MembersPage):
                 return ((Pace.HISTORY, None),)
-        # what a call is going to make isn't known; if it's of a kind, it is most likely this
-        if kind is Kind.SENDING:
-            return _sending(None)
-        return ((Pace.HISTORY, None),) if kind is Kind.SCRAPING else ()
+        return _paces_of(kind)
 
     def _learn(self, name: str, peer: int) -> None:
         """Whom a name stands for, so that the next one who uses it waits where it should."""
@@ -310,6 +316,13 @@ class Turnstile:
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+def _paces_of(kind: object) -> tuple[Key, ...]:
+    """What a call is going to make isn't known; if it's of a kind, it is most likely this."""
+    if kind is Kind.SENDING:
+        return _sending(None)
+    return ((Pace.HISTORY, None),) if kind is Kind.SCRAPING else ()
 
 
 def _sending(peer: int | None) -> tuple[Key, ...]:

@@ -19,7 +19,8 @@ async def main() -> None:
             if "recipients" in orders:
                 job = await fleet.jobs.bulk_send(orders["recipients"], orders["text"], key="all")
             else:
-                (session,) = orders["sessions"]
+                names = list(orders["sessions"])
+                session = names[0] if len(names) == 1 else names
                 job = await fleet.jobs.scrape_history(orders["chat"], session=session, to=orders["to"], key="all")
             status = await job.result()
             print(json.dumps({"done": status.done, "failed": status.failed, "total": status.total}), flush=True)
