@@ -21,12 +21,12 @@ __all__ = ["Redelivery", "give_again"]
 
 
 class Redelivery(NamedTuple):
-    """The message given again last."""
+    """The message given again last, or dropped last."""
 
     item: object
     """As it was when its handling failed."""
-    envelope: Envelope
-    """As it is given again."""
+    envelope: Envelope | None
+    """As it is given again; None if it has been dropped."""
     times: int
     """How often it has been, with this one."""
 
@@ -40,11 +40,11 @@ def give_again(cell: Cell, item: object) -> None:
     last = kin.again
     given = 0
     if last is not None:
-        if item is last.item and kin.control and kin.control[0] is last.envelope:
+        if item is last.item and (last.envelope is None or (kin.control and kin.control[0] is last.envelope)):
             return  # it was cut short, and then failed: once is enough
         if item is last.envelope:
             given = last.times
-    kin.again = None
+    kin.again = Redelivery(item, None, given)
     if given < times:
         envelope = Envelope(worn(item), sender_of(item))  # a new one each time, to be known by
         kin.again = Redelivery(item, envelope, given + 1)

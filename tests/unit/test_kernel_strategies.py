@@ -1125,6 +1125,38 @@ async def test_a_siblings_message_that_was_cut_short_is_given_again_once(system:
     assert family.log.count("begins") == 2
 
 
+@pytest.mark.parametrize("fails", [True, False])
+async def test_one_cut_short_for_the_last_time_is_dropped_even_if_it_then_fails(
+    system: ActorSystem, fails: bool
+) -> None:
+    """R-S3: the cut and the error count as one. The same message told anew is a new one."""
+    entered = asyncio.Event()
+
+    class Slow(Kid):
+        @handles(int)
+        async def wait(self, number: int) -> None:
+            self.log.append(number)
+            entered.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                if fails:
+                    raise ValueError("instead") from None
+                raise
+
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a, b = await family.child("a"), await family.child("b", Slow, redeliver=1)
+    family.log.clear()
+    for _ in range(2):
+        b.tell(7)
+    for _ in range(4):
+        await asyncio.wait_for(entered.wait(), 5)
+        entered.clear()
+        a.tell(Fail())
+    await b.ask("end", timeout=5)
+    assert family.log.count(7) == 4
+
+
 async def test_a_message_to_be_given_again_to_an_actor_that_stops_is_a_dead_letter(system: ActorSystem) -> None:
     """R-S5."""
     family = Family(system, rules(Strategy.ONE_FOR_ONE, backoff=Backoff(first=60, maximum=60)))
