@@ -9,11 +9,13 @@ import sqlite3
 import time
 
 import pytest
+import uvloop
 from telethon.tl import functions
 
 from telestage.actors import Fleet, Ownership, SessionDead, SessionInUse, Store
 from telestage.actors.store import LeaseStatus, lease_status
 from telestage.messages import SessionState
+from telestage.testing import LoopbackTelegram
 
 
 def fleet_of(store, *users, owner, lease=30.0, standby=False, **options) -> Fleet:
@@ -180,8 +182,7 @@ async def test_a_session_that_another_has_taken_is_let_go(telegram, tmp_path, ev
         assert telegram.delivered(to=bob) == []
 
 
-async def test_without_a_valid_lease_nothing_is_sent(telegram, tmp_path, eventually):
-    """R-X6: whoever sends: it is looked at when a packet is about to leave, whatever timer comes first."""
+async def send_without_a_lease(telegram, tmp_path, eventually):
     alice, _ = telegram.add_user("alice"), telegram.add_user("bob")
     async with fleet_of(tmp_path / "fleet.db", alice, owner="the first") as fleet:
         await fleet["alice"].get_me()
@@ -195,6 +196,22 @@ async def test_without_a_valid_lease_nothing_is_sent(telegram, tmp_path, eventua
         assert fleet._books["alice"].lease.epoch == 2
         assert "help.getNearestDc" not in {call.method for call in telegram.calls}
         never.cancel()
+
+
+async def test_without_a_valid_lease_nothing_is_sent(telegram, tmp_path, eventually):
+    """R-X6: whoever sends: it is looked at when a packet is about to leave, whatever timer comes first."""
+    await send_without_a_lease(telegram, tmp_path, eventually)
+
+
+def test_without_a_valid_lease_nothing_is_sent_on_uvloop(tmp_path, eventually):
+    """R-X6: whose transports have no socket that could look at it."""
+
+    async def main():
+        async with LoopbackTelegram() as telegram:
+            await send_without_a_lease(telegram, tmp_path, eventually)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
 
 
 async def test_a_lease_that_ends_on_the_way_to_the_socket_sends_nothing(telegram, tmp_path, eventually):
