@@ -235,6 +235,34 @@ async def test_a_job_waits_for_a_fleet_that_has_its_session(telegram, job_fleet)
     assert len(telegram.delivered(sender=bob)) == 10
 
 
+async def test_a_job_is_one_fleets_until_that_has_ended(telegram, job_fleet, eventually):
+    """R-X5: another one with the same store leaves it alone, though it has a session of it, and goes on after that."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    peers = names(telegram, 4)
+    telegram.faults.flood_wait("messages.sendMessage", seconds=900, user=alice)
+    async with job_fleet(alice, bob) as fleet:
+        await fleet.pause("bob")
+        await fleet.jobs.bulk_send(peers, "hello")
+    first = await job_fleet(alice).start()
+    try:
+        async for status in first.jobs[1].progress():
+            if status.owner is not None and "parked" in status.reason:
+                break
+        owner = status.owner
+        async with job_fleet(bob) as second:
+            job = await second.jobs.bulk_send(peers, "another")  # looked for after the first, and so tried after it
+            await job.result(20)
+            assert [each.text for each in telegram.delivered()] == ["another"] * 4
+            assert (await second.jobs[1].status()).owner == owner
+            await first.stop()
+            await eventually(lambda: len(telegram.delivered(sender=bob)) == 6)
+            assert sorted(each.text for each in telegram.delivered(sender=bob))[4:] == ["hello"] * 2
+    finally:
+        await first.stop()
+    assert telegram.delivered(sender=alice) == []
+    assert not telegram.early_calls
+
+
 async def test_a_flood_wait_is_waited_out_and_told(telegram, job_fleet):
     """R-X2, R-X5: however long it is; the status says until when."""
     alice = telegram.add_user("alice")
