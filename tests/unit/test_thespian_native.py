@@ -279,7 +279,7 @@ class Slow(NativeActor):
         assert self.sender is not None
         while not self.gate.is_set():  # noqa: ASYNC110 - set in another thread
             await asyncio.sleep(0.001)
-        self.tell(self.sender, Heard(message.amount))
+        await self.sender.send(Heard(message.amount), sender=self.ref)
 
 
 def test_a_stale_answer_that_went_by_a_native_actor_is_given_to_no_later_ask(system: ActorSystem) -> None:

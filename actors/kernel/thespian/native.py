@@ -10,6 +10,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
 
 from telestage.actors.kernel.actor import Actor
+from telestage.actors.kernel.done import done
 from telestage.actors.kernel.errors import ActorError, ActorStopped
 from telestage.actors.kernel.handlers import handles
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
@@ -24,7 +26,7 @@ from telestage.actors.kernel.stopping import Terminated
 from telestage.actors.kernel.thespian.parcel import Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.thespian.post import PostOffice
@@ -196,16 +198,17 @@ class Correspondent(Ref):
         """As `tell`: Thespian has one lane."""
         self.tell(message, sender=sender)
 
-    async def send(
+    def send(
         self,
         message: object,
         *,
         priority: int = 0,
         sender: Ref | None = None,
         timeout: float = DEFAULT_ASK_TIMEOUT,
-    ) -> None:
+    ) -> Coroutine[Any, Any, None]:
         """As `tell`: there is always room."""
         self.tell(message, sender=sender)
+        return done(None, asyncio.get_running_loop())
 
     async def ask(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
         self,
