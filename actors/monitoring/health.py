@@ -101,5 +101,4 @@ class Heartbeat:
         if lost > self._lost:
             _log.warning("monitor %s: %d events lost for want of room, %d in all", book.name, lost - self._lost, lost)
             self._lost = lost
-        book.queue.settle()
         self.start()

@@ -7,7 +7,6 @@ while nothing happens.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from types import TracebackType
@@ -32,7 +31,7 @@ _log = logging.getLogger("telestage.monitor")
 _SUPERVISION = Supervision(intensity=1_000_000, exceeded=Directive.STOP)  # only `Ref.kill` fails it
 _NORMAL = EventPriority.NORMAL  # an enum's member costs more to look up than to compare
 _TO_END = 2.0  # seconds of a stop kept for handlers that are to be cancelled
-_FOR_THE_SYSTEM = 0.3  # of these, for the system
+_FOR_THE_SYSTEM = 0.3  # of these, for its own system: what a shutdown without any time takes at most
 
 
 class EventMonitor:
@@ -182,9 +181,7 @@ class EventMonitor:
         finally:
             self._book.discard()
             if system is not None and system is not self._shared:
-                with contextlib.suppress(TimeoutError):  # cancelled, it leaves behind what resists
-                    async with asyncio.timeout_at(max(deadline, loop.time() + _FOR_THE_SYSTEM)):
-                        await system.shutdown(timeout=0.0)
+                await system.shutdown(timeout=0.0)
         given_up = self._book.discarded - before
         if given_up:
             _log.warning("monitor %s stopped; %d events were given up", self.name, given_up)

@@ -7,6 +7,8 @@ import signal
 import pytest
 
 from telestage.actors import SessionDead, SessionDraining
+from telestage.actors.ending import end
+from telestage.actors.stopsignals import StopSignals
 from telestage.messages import SessionState
 
 
@@ -38,7 +40,9 @@ async def test_a_drain_ends_at_its_deadline_whatever_runs(telegram, new_fleet, s
     async with fleet:
         asked = asyncio.ensure_future(fleet["alice"].call(stubborn))
         await eventually(lambda: stubborn.calls)
+        began = asyncio.get_running_loop().time()
         assert not await fleet.drain(0.1)
+        assert 0.1 <= asyncio.get_running_loop().time() - began < 3.0
         stubborn.end.set()
         await asked
         assert await fleet.drain(5.0)
@@ -78,3 +82,48 @@ async def test_a_second_signal_does_not_wait(telegram, new_fleet, eventually):
         await asyncio.wait_for(running, 10.0)
         with pytest.raises(SessionDead):
             await asked
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_third_signal_does_what_it_did_before(number):
+    """R-T4: so that nothing keeps a process from its end."""
+    before = signal.getsignal(number)
+    with StopSignals() as signals:
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(signals.stop.wait(), 5.0)
+        assert not signals.hurry.is_set()
+        assert signal.getsignal(number) != before
+        os.kill(os.getpid(), number)
+        await asyncio.wait_for(signals.hurry.wait(), 5.0)
+        assert signal.getsignal(number) == before
+
+
+async def test_an_end_that_is_cancelled_leaves_no_stop_going_on(telegram, new_fleet, eventually, stubborn):
+    """R-T4: whoever cancels it says what comes next."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        asked = asyncio.ensure_future(fleet["alice"].call(stubborn))
+        await eventually(lambda: stubborn.calls)
+        ending = asyncio.ensure_future(end(fleet, 1.0, asyncio.Event()))
+        await eventually(lambda: fleet._manager is None)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        await eventually(lambda: not any("Fleet.stop" in repr(task) for task in asyncio.all_tasks()), within=0.2)
+        stubborn.end.set()
+    with pytest.raises(SessionDead):
+        await asked
+
+
+async def test_a_drain_that_fails_is_told_to_who_asked_for_the_end(telegram, new_fleet, monkeypatch):
+    """R-T4: and doesn't keep the signals."""
+    fleet = new_fleet(telegram.add_user("alice"))
+
+    async def broken(timeout):
+        raise OSError("on purpose")
+
+    monkeypatch.setattr(fleet, "drain", broken)
+    async with fleet:
+        with pytest.raises(OSError, match="on purpose"):
+            await end(fleet, 1.0, asyncio.Event())

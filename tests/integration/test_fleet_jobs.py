@@ -91,6 +91,20 @@ async def test_a_stopped_fleet_leaves_its_jobs_and_the_next_one_goes_on(telegram
         assert len(found) == len(set(found)) == 950
 
 
+async def test_a_fleet_that_drains_begins_nothing_more_for_its_jobs(telegram, job_fleet, eventually):
+    """R-X5, R-T4: before it is stopped."""
+    alice = telegram.add_user("alice")
+    peers = names(telegram, 60)
+    telegram.faults.latency(0.01)
+    async with job_fleet(alice) as fleet:
+        await fleet.jobs.bulk_send(peers, "hello")
+        await eventually(lambda: len(telegram.delivered()) >= 5)
+        assert fleet.tasks.count(type="job") > 0
+        assert await fleet.drain(10.0)
+        assert fleet.tasks.count(type="job") == 0
+        assert len(telegram.delivered()) < 60
+
+
 async def test_a_fleet_that_does_not_resume_jobs_does_only_its_own(telegram, job_fleet):
     """R-X5: and what it is told to resume."""
     alice = telegram.add_user("alice")

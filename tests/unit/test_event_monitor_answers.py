@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import inspect
+import traceback
+import weakref
 from collections.abc import Coroutine
 
 import pytest
@@ -71,6 +73,17 @@ async def test_nobody_can_spoil_an_answer_for_the_others(monitor):
         answer.throw(LookupError())
     with pytest.raises(LookupError, match="why"):
         answer.throw(LookupError, "why")
+    with pytest.raises(LookupError) as bare:
+        answer.throw(LookupError)
+    assert bare.value.args == ()
+    error = LookupError("the very one")
+    with pytest.raises(LookupError) as same:
+        answer.throw(LookupError, error, None)
+    assert same.value is error
+    with pytest.raises(LookupError) as traced:
+        answer.throw(LookupError, error, bare.tb)
+    thrower = [frame for frame, _ in traceback.walk_tb(bare.tb)][-1]
+    assert thrower in [frame for frame, _ in traceback.walk_tb(traced.tb)]
     assert await answer is True
     assert await monitor.queue_event(EVENT) is True
 
@@ -86,6 +99,17 @@ async def test_an_error_comes_to_who_awaits():
     refused = monitor.queue_event(EVENT)
     with pytest.raises(MonitorStopped):
         await refused
+
+
+async def test_an_error_is_gone_when_it_has_been_handled():
+    """R-E3: without the garbage collector, as many may be refused."""
+    monitor = EventMonitor("m", EventMonitorConfig(max_queue_size=1, overflow=Overflow.FAIL))
+    await monitor.queue_event(EVENT)
+    try:
+        await monitor.queue_event(EVENT)
+    except MailboxFull as refused:
+        error = weakref.ref(refused)
+    assert error() is None
 
 
 async def test_an_error_that_nobody_awaits_is_not_silent():
@@ -120,11 +144,18 @@ def test_a_monitor_serves_one_loop_after_another():
     got = []
     monitor.register_handler("a", got.append)
 
+    async def bring():
+        assert await asyncio.gather(monitor.queue_event(EVENT), monitor.queue_event(EVENT)) == [True, True]
+
     async def run():
         async with monitor:
-            assert await asyncio.gather(monitor.queue_event(EVENT), monitor.queue_event(EVENT)) == [True, True]
+            await bring()
 
     assert asyncio.run(monitor.queue_event(EVENT)) is True
+    asyncio.run(bring())
+    asyncio.run(bring())
     asyncio.run(run())
     asyncio.run(run())
-    assert got == [EVENT] * 5
+    assert got == [EVENT] * 9
+    full = EventMonitor("m", EventMonitorConfig(max_queue_size=1))
+    assert [asyncio.run(full.queue_event(EVENT)) for _ in range(2)] == [True, False]

@@ -20,6 +20,7 @@ from telestage.actors import (
     RetryableError,
     UnknownEventType,
 )
+from telestage.actors.monitoring.handler import Handler
 
 SOON = Backoff(first=0.01, jitter=0.0)
 
@@ -437,6 +438,16 @@ async def test_failures_older_than_the_interval_do_not_count():
         assert handler_of(monitor).disabled == "2 failures within 0.02 s"
 
 
+@pytest.mark.parametrize(("seconds", "counts"), [(9.99, True), (10.0, True), (10.01, False)])
+def test_a_failure_counts_until_its_interval_is_over(seconds, counts):
+    """R-E4: one that is exactly as old counts still."""
+    policy = HandlerPolicy(max_handler_failures=2, failure_reset_interval=10.0)
+    handler = Handler("m", "a", print, policy)
+    handler.failed(LookupError(), 100.0)
+    handler.failed(LookupError(), 100.0 + seconds)
+    assert (handler.disabled is not None) == counts
+
+
 async def test_the_breaker_opens_after_three_failures_in_a_row_and_one_trial_closes_it():
     """R-E5: what it keeps from the handler is counted."""
     works = False
@@ -691,3 +702,9 @@ async def test_the_log_names_the_consequence_of_a_failure(caplog):
         await give(monitor, "a", "a", "a")
     assert "breaker is open for 60 s" in caplog.records[-1].getMessage()
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    caplog.clear()
+    async with EventMonitor("m") as monitor:
+        monitor.register_handler("a", bad, policy=HandlerPolicy(max_handler_failures=2))
+        await give(monitor, "a", "a")
+    assert "failed; disabled" in caplog.records[-1].getMessage()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]

@@ -154,7 +154,37 @@ async def test_a_stop_without_draining_gives_up_what_waits_and_cancels_what_runs
     stats = monitor.get_stats()
     assert (stats.handlers[0].calls, stats.handlers[0].successes, stats.handlers[0].failures) == (1, 0, 1)
     assert (stats.accepted, stats.processed, stats.discarded, stats.running, stats.queue_depth) == (5, 0, 5, 0, 0)
-    assert "5 events were given up" in caplog.text
+    assert [record.getMessage() for record in caplog.records] == ["monitor m stopped; 5 events were given up"]
+    await monitor.start_monitoring()
+    assert await monitor.stop_monitoring() == 0
+    assert len(caplog.records) == 1
+    await monitor.start_monitoring()
+    hang.begun.clear()
+    await monitor.queue_event(EVENT)
+    await hang.begun.wait()
+    assert await monitor.stop_monitoring(drain=False, timeout=0.01) == 1  # no time, and yet it doesn't resist
+    assert caplog.records[-1].getMessage() == "monitor m stopped; 1 events were given up"
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_block_that_raises_waits_for_no_handler():
+    """R-E7: what waits is given up; without an error it is drained."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    hang = Hang()
+
+    async def fail_in_the_block():
+        async with EventMonitor("m") as monitor:
+            monitor.register_handler("a", hang)
+            await monitor.queue_event(EVENT)
+            await hang.begun.wait()
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail_in_the_block()
+    assert hang.cancelled == 1
+    assert loop.time() - began < 0.1
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -215,9 +245,15 @@ async def test_who_stops_a_monitor_that_is_being_stopped_waits_for_that_end_or_a
     await monitor.start_monitoring()
     await monitor.queue_event(EVENT)
     await hang.begun.wait()
+    assert repr(monitor) == "<EventMonitor m: running, 0 wait>"
+    began = loop.time()
+    assert not await monitor.idle(0.25)
+    assert 0.25 <= loop.time() - began < 0.3
     began = loop.time()
     first = asyncio.ensure_future(monitor.stop_monitoring(timeout=20.0))
     await asyncio.sleep(0)
+    assert not monitor.running
+    assert repr(monitor) == "<EventMonitor m: stopped, 0 wait>"
     second = asyncio.ensure_future(monitor.stop_monitoring(timeout=20.0))
     assert await monitor.stop_monitoring(timeout=0.5) == 0
     assert 0.5 <= loop.time() - began < 0.6
