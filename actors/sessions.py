@@ -195,8 +195,8 @@ class FleetSessions:
             raise RuntimeError("the fleet does not run: use `async with fleet:`, or `await fleet.start()`")
         return self._manager
 
-    def _handle(self, name: str, *, drained: bool = True) -> SessionHandle:
-        return SessionHandle(self._book(name), lambda: self._ref(name), self._limits, drained=drained)
+    def _handle(self, name: str, *, for_jobs: bool = False) -> SessionHandle:
+        return SessionHandle(self._book(name), lambda: self._ref(name), self._limits, for_jobs=for_jobs)
 
     def _any(self, sessions: str | Sequence[str], *, drained: bool = True) -> AnySession:
         chosen = sessions if isinstance(sessions, str) else list(sessions)
@@ -224,8 +224,8 @@ class SessionsForJobs:
         self._sessions = sessions
 
     def session(self, name: str) -> SessionHandle:
-        """As `Fleet[name]`, but also while the fleet drains."""
-        return self._sessions._handle(name, drained=False)
+        """As `Fleet[name]`, but also while the fleet drains; a flood wait is raised at once."""
+        return self._sessions._handle(name, for_jobs=True)
 
     def any(self, names: Sequence[str]) -> AnySession:
         """As `Fleet.any`, but also while the fleet drains, and whichever of them are there."""

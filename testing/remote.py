@@ -179,6 +179,10 @@ class RemoteFaults:
         """See `Faults.revoke`."""
         await self._pipe.call("faults.revoke", user=user, message=message)
 
+    async def slow_mode(self, group: LoopbackChannel, seconds: int) -> None:
+        """See `Faults.slow_mode`."""
+        await self._pipe.call("faults.slow_mode", group=group, seconds=seconds)
+
     async def ban(self, user: LoopbackUser) -> None:
         """See `Faults.ban`."""
         await self._pipe.call("faults.ban", user=user)

@@ -15,7 +15,7 @@ class JobSessions(Protocol):
     """The sessions of a fleet, for its jobs, which end by themselves as the fleet drains."""
 
     def session(self, name: str) -> SessionHandle:
-        """The session of that name.
+        """The session of that name, which raises a flood wait at once.
 
         Raises:
             SessionUnknown: There is none.

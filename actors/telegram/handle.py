@@ -58,10 +58,10 @@ class SessionHandle(ReadsHistory):
     """
 
     def __init__(
-        self, book: SessionBook, ref: Callable[[], Awaitable[Ref]], limits: Limits, *, drained: bool = True
+        self, book: SessionBook, ref: Callable[[], Awaitable[Ref]], limits: Limits, *, for_jobs: bool = False
     ) -> None:
         self._book = book
-        self._drained = drained  # nothing new is taken by it once the fleet drains
+        self._for_jobs = for_jobs  # which end by themselves as the fleet drains, and sit floods out by themselves
         self._ref = ref
         self._limits = limits
 
@@ -265,8 +265,14 @@ class SessionHandle(ReadsHistory):
         )
 
     async def _run(self, operation: AnyOperation, *, repeatable: bool, expecting: type[R] | None = None) -> Any:
-        if self._book.draining and self._drained:
+        if self._book.draining and not self._for_jobs:
             raise SessionDraining(self._book.name)
         return await run_operation(
-            self._book, self._ref, operation, self._limits, repeatable=repeatable, expecting=expecting
+            self._book,
+            self._ref,
+            operation,
+            self._limits,
+            repeatable=repeatable,
+            expecting=expecting,
+            sits_out=not self._for_jobs,
         )

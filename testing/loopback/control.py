@@ -32,7 +32,7 @@ _SERVER_METHODS = (
 )  # fmt: skip
 _FAULTS = (
     "accept_connections", "ban", "clear", "disconnect", "duplicate_key", "error", "flood_wait", "forget_key",
-    "latency", "lose_updates", "refuse_connections", "revoke", "unanswered",
+    "latency", "lose_updates", "refuse_connections", "revoke", "slow_mode", "unanswered",
 )  # fmt: skip
 
 

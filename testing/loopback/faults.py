@@ -7,7 +7,7 @@ and changes nothing.
 from telestage.testing.loopback.errors import BadArgument, RpcRefusal
 from telestage.testing.loopback.network import Network
 from telestage.testing.loopback.plan import Delay, Flood, Plan, Refuse, Rule, Silence, checked_count, checked_seconds
-from telestage.testing.loopback.state import LoopbackUser, State
+from telestage.testing.loopback.state import LoopbackChannel, LoopbackUser, State
 
 _REVOKED = ("AUTH_KEY_UNREGISTERED", "SESSION_REVOKED", "SESSION_EXPIRED")
 
@@ -39,6 +39,19 @@ class Faults:
         if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds < 1:
             raise BadArgument(f"a flood wait lasts whole seconds from 1 on, not {seconds!r}")
         self._plan.add(Rule(Flood(seconds), method, self._id(user), count))
+
+    def slow_mode(self, group: LoopbackChannel, seconds: int) -> None:
+        """From now on a member may write to this group once in so many seconds: 420 SLOWMODE_WAIT_x else.
+
+        Args:
+            group: Where; its creator is free.
+            seconds: Whole seconds; 0 ends it.
+        """
+        if not isinstance(seconds, int) or isinstance(seconds, bool) or seconds < 0:
+            raise BadArgument(f"slow mode lasts whole seconds from 0 on, not {seconds!r}")
+        state = self._state.channel(group)
+        state.slow_seconds = seconds
+        state.writes_next.clear()
 
     def error(
         self, method: str, code: int, message: str, user: LoopbackUser | None = None, count: int | None = 1

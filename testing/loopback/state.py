@@ -138,7 +138,10 @@ class UserState:
 class ChannelState:
     """What the server keeps for one channel."""
 
-    __slots__ = ("channel", "created", "creator", "hidden_members", "history", "log", "members", "moved", "next_id")
+    __slots__ = (
+        "channel", "created", "creator", "hidden_members", "history", "log", "members", "moved", "next_id",
+        "slow_seconds", "writes_next",
+    )  # fmt: skip
 
     def __init__(self, channel: LoopbackChannel, creator: int | None, *, hidden_members: bool) -> None:
         self.channel = channel
@@ -152,6 +155,10 @@ class ChannelState:
         self.next_id = 1
         self.moved = self.created
         """When the log last grew."""
+        self.slow_seconds = 0
+        """Slow mode: seconds between two messages of a member; 0 is none."""
+        self.writes_next: dict[int, float] = {}
+        """In slow mode: when each member may write again, on the record's clock."""
 
     @property
     def id(self) -> int:

@@ -1,5 +1,6 @@
 """Writing, forwarding, editing, deleting and reading messages, in private and in channels."""
 
+import math
 from datetime import datetime
 
 from telethon.tl import functions, types
@@ -130,6 +131,7 @@ class MessagesService:
             return message, known
         if isinstance(chat, ChannelState):
             _check_may_write(chat, sender)
+            _check_slow_mode(chat, sender, self._record.clock())
             message, event = self._messaging.post(chat, sender, content, caller.session)
         else:
             message, event = self._messaging.send(sender, chat, content, caller.session)
@@ -170,6 +172,15 @@ def _check_may_write(channel: ChannelState, sender: UserState) -> None:
     """A group is written by its members, a broadcast channel by its creator."""
     if sender.id not in (channel.members if channel.channel.megagroup else (channel.creator,)):
         raise RpcRefusal(403, "CHAT_WRITE_FORBIDDEN")
+
+
+def _check_slow_mode(channel: ChannelState, sender: UserState, moment: float) -> None:
+    if not channel.slow_seconds or sender.id == channel.creator:
+        return
+    left = channel.writes_next.get(sender.id, 0.0) - moment
+    if left > 0:
+        raise RpcRefusal(420, f"SLOWMODE_WAIT_{math.ceil(left)}")
+    channel.writes_next[sender.id] = moment + channel.slow_seconds
 
 
 def _check_for_now(schedule_date: datetime | None) -> None:
