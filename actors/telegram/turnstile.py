@@ -188,7 +188,7 @@ class Turnstile:
             place.held.extend(lacking)
         pacer.use(place, needs, time.monotonic())
         if pacer.waiting:
-            self._set_timer()
+            self._look()
 
     def met(self, error: BaseException, request: object, turn: Turn | None) -> FloodParked | None:
         """Notes the flood wait that a request was refused with; None if the error isn't one.
@@ -266,7 +266,7 @@ class Turnstile:
             if earliest - now <= left:
                 future: asyncio.Future[None] = loop.create_future()
                 place.wake = lambda: _wake(future)
-                self._set_timer()
+                self._look()
                 await self._wait(future, loop.call_later(left, _wake, future) if left < math.inf else None, self._paced)
                 if place.held:
                     return
@@ -286,17 +286,17 @@ class Turnstile:
                 self._look()
 
     def _look(self) -> None:
-        """Lets in whoever may be."""
-        assert self.pacer is not None
-        self.pacer.let_in(time.monotonic())
-        self._set_timer()
+        """Lets in whoever may be now, and looks again when the next one may.
 
-    def _set_timer(self) -> None:
+        Both at one moment: whoever may be let in by then and isn't waits for one that a timer is set for. Between two
+        moments somebody would be forgotten, and with a timer that was overdue already.
+        """
         assert self.pacer is not None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = time.monotonic()
+        self.pacer.let_in(now)
         due = self.pacer.due(now)
         if due < math.inf:
             self._timer = asyncio.get_running_loop().call_later(due - now, self._look)

@@ -1,6 +1,9 @@
 """Pacing: a session holds itself back before Telegram has to ask for it, and only in what is too fast (R-X3)."""
 
 import asyncio
+import contextlib
+import itertools
+import sqlite3
 import time
 
 import pytest
@@ -60,6 +63,40 @@ async def test_each_peer_has_its_own_pace(telegram, new_fleet, eventually, addre
     assert [each.text for each in telegram.delivered(to=bob)] == ["first", "m0", "m1", "m2"]
     assert len(telegram.delivered(to=carol)) == 2
     check_window([each.at for each in telegram.delivered(to=bob)], 1, 0.8)
+
+
+async def test_a_group_has_a_pace_of_its_own(telegram, new_fleet):
+    """R-X3: it isn't taken for a user, nor a user for it."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    group = telegram.add_channel("talk", members=[alice, bob], megagroup=True)
+    fleet = new_fleet(alice, limits=Limits(paces={**FAST, Pace.GROUP: (2, 0.6), Pace.USER: (1, 0.2)}), paced=True)
+    async with fleet:
+        await asyncio.gather(
+            *(fleet["alice"].send_message("talk", f"m{n}") for n in range(6)),
+            *(fleet["alice"].send_message("bob", f"m{n}") for n in range(3)),
+        )
+    stamps = [each.at for each in telegram.delivered(to=group)]
+    assert len(stamps) == 6
+    check_window(stamps, 2, 0.6)
+    assert any(last - first < 0.2 for first, last in itertools.pairwise(stamps)), "two may go at once"
+    check_window([each.at for each in telegram.delivered(to=bob)], 1, 0.2)
+
+
+async def test_a_page_that_waits_for_its_pace_takes_neither_a_turn_nor_a_permit(telegram, new_fleet, eventually):
+    """R-X3: it waits before it is queued, and is queued once."""
+    alice = telegram.add_user("alice")
+    telegram.fill_history(telegram.add_channel("news", members=[alice]), 300)
+    limits = Limits(operations=1, scraping=1, paces={Pace.HISTORY: (1, 0.5)})
+    fleet = new_fleet(alice, limits=limits, paced=True)
+    async with fleet:
+        before = fleet.status().permits.granted
+        reading = asyncio.ensure_future(fleet["alice"].get_messages("news", limit=300))
+        await eventually(lambda: len(times(telegram, "messages.getHistory")) == 1)
+        assert (await fleet["alice"].get_me()).username == "alice"
+        assert len(await reading) == 300
+        pages = times(telegram, "messages.getHistory")
+        assert fleet.status().permits.granted - before == len(pages) + 1
+    check_window(pages, 1, 0.5)
 
 
 async def test_what_would_begin_past_its_deadline_fails_at_once(telegram, new_fleet):
@@ -140,6 +177,25 @@ async def test_a_flood_halves_the_pace(telegram, new_fleet):
             await fleet["alice"].send_message("bob", f"m{n}")
     check_window(times(telegram, "messages.sendMessage")[1:], 1, 0.8)
     assert not telegram.early_calls
+
+
+async def test_a_pace_that_was_slowed_down_is_in_the_store_at_once(telegram, new_fleet, tmp_path, eventually):
+    """R-X3: so that a process that is killed right then has a successor that is as slow."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    path = tmp_path / "fleet.db"
+    fleet = new_fleet(alice, limits=Limits(pace_recovery=1e6), paced=True, store=path)
+    async with fleet:
+        await fleet["alice"].send_message("bob", "one")
+        telegram.faults.flood_wait("messages.sendMessage", seconds=900, user=alice)
+        with pytest.raises(FloodParked):
+            await fleet["alice"].send_message("bob", "two")
+
+        def factors():
+            with contextlib.closing(sqlite3.connect(path)) as store:
+                return dict(store.execute("SELECT pace, factor FROM paces WHERE session = 'alice'"))
+
+        await eventually(lambda: factors().get("sending") == pytest.approx(0.5, abs=0.01))
 
 
 async def test_the_windows_outlive_the_session_and_the_process(telegram, new_fleet, tmp_path):
