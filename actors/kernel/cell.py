@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
-from telestage.actors.kernel.current import current_task
+from telestage.actors.kernel.current import WorkerTask, current_task, running
 from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import ActorKilled, ActorStopped, WrongReply
 from telestage.actors.kernel.family import Family
@@ -30,6 +30,7 @@ from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
 from telestage.actors.kernel.steps import RESTART, START, STOP, Step
 from telestage.actors.kernel.stopping import stop, vanish
 from telestage.actors.kernel.waits import allow, forget_wait, note_wait
+from telestage.actors.kernel.working import AT_REST
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
@@ -154,26 +155,48 @@ class Cell(Mailbox):
         if not timeout < _INFINITE:
             raise ValueError(f"an ask needs a deadline in seconds, not {timeout}")
         dispatcher = self.dispatcher
-        task = current_task(dispatcher.loop)
-        if asker is None and task is not None and (worker := dispatcher.workers.get(task)) is not None:
-            asker = worker.cell
-        at_once = self.inbox is None and not self.flags
-        ask = Ask(message, self, asker, cancel, at_once)
+        loop = dispatcher.loop
+        task = current_task(loop)
+        if asker is None and type(task) is WorkerTask and task.worker.dispatcher is dispatcher:
+            asker = task.worker.cell
         if asker is not None:
             allow(asker, self)
             note_wait(asker, self)
         try:
-            if at_once and not dispatcher.run_now(self, ask, task):
-                ask.begun = at_once = False
-            if at_once and ask.settled:
-                if ask.error is not None:
-                    raise ask.error
-                value = ask.value
+            if (
+                self.inbox is None
+                and not self.flags
+                and (idle := dispatcher.for_asks)
+                and not (worker := idle.pop()).spoiled
+            ):
+                # It is run at once, inside its asker. Order and one-at-a-time are kept: nothing else waits for the
+                # cell, and nothing runs in it.
+                ask = Ask(message, self, asker, cancel, True)
+                running[loop] = worker.task
+                run = worker.run  # as a name of its own: what looks like a method is sought in the class first
+                try:
+                    value = run(worker.step, ask)
+                except BaseException as error:
+                    dispatcher.broke(worker, error)
+                    raise
+                finally:
+                    if task is not None:
+                        running[loop] = task
+                    else:
+                        del running[loop]
+                if self.current is not None:  # its handler has suspended
+                    worker.adopt(value, self)
+                    value = await self._answer(ask, timeout, priority, queue_timeout)
+                else:
+                    idle.append(worker)
+                    if value is AT_REST:  # it hasn't answered, or not alone
+                        value = await self._answer(ask, timeout, priority, queue_timeout)
             else:
+                ask = Ask(message, self, asker, cancel)
                 value = await self._answer(ask, timeout, priority, queue_timeout)
         finally:
             if asker is not None:
-                forget_wait(asker, ask.target)
+                forget_wait(asker, ask.target)  # pyright: ignore[reportPossiblyUnboundVariable]  # nothing before raises
         if expecting is not None and not isinstance(value, expecting):
             raise WrongReply(ask.target.path, value, expecting)
         return value
@@ -181,8 +204,10 @@ class Cell(Mailbox):
     async def _answer(self, ask: Ask, timeout: float, priority: int, queue_timeout: float | None) -> object:
         """Waits for the answer of an ask that may have begun."""
         dispatcher = self.dispatcher
-        future: asyncio.Future[object] | None = ask.future
-        if future is None:  # else it has been handed on or put aside already
+        if ask.settled:  # by the handler, while it ran, or its failure
+            return ask.shared().result()
+        future = ask.future
+        if future is None:  # else others know of it already
             future = ask.future = dispatcher.loop.create_future()
             if not ask.begun:
                 inbox = self.inbox

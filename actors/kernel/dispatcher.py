@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
-from telestage.actors.kernel.current import running
 from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.done import done
 from telestage.actors.kernel.errors import ActorKilled
@@ -31,7 +30,7 @@ from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.hogs import Hogs
 from telestage.actors.kernel.mailbox import Sending
 from telestage.actors.kernel.worker import Worker
-from telestage.actors.kernel.working import AT_REST, TURN
+from telestage.actors.kernel.working import AT_REST
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.carrying import Carrier
@@ -70,6 +69,7 @@ class Dispatcher:
         self.workers: dict[asyncio.Task[object], Worker] = {}
         self.throughput = throughput
         self._idle: list[Worker] = []
+        self.for_asks: list[Worker] = self._idle  # who may run an ask at once; nobody when the loop is to have its turn
         self.context = contextvars.copy_context()
         self.cell_class: type[Cell] = Cell
         self.carrier: Carrier | None = None
@@ -77,7 +77,6 @@ class Dispatcher:
         self.hogs = Hogs(system.hog_limit)
         self._closing = False
         self._ending: bool | None = False  # None: no more looked for
-        self._at_once = TURN  # asks that may be run before the loop has its turn
         self.deadlines = DeadlinesByTime(loop, Ask.expire)
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
         self.room_deadlines = DeadlinesByTime(loop, Sending.expire)
@@ -105,43 +104,13 @@ class Dispatcher:
             self.armed = True
             self.loop.call_soon(self._turn)
 
-    def run_now(self, cell: Cell, ask: Ask, asking: asyncio.Task[object] | None) -> bool:
-        """Runs one ask of an idle cell at once, inside its asker; false if it has to go by the mailbox.
-
-        Order and one-at-a-time are kept: nothing else waits for the cell, and nothing runs in it.
-        `asking` is the current task.
-        """
-        idle = self._idle
-        if not self._at_once or not idle:
-            return False
-        self._at_once -= 1
-        if not self._at_once:  # the next goes by the loop, so that who only asks doesn't keep it
-            self.loop.call_soon(self._refill)
-        worker = idle.pop()
-        task = worker.task
-        if task.cancelling():  # by a stray; it is about to end
-            return False
-        loop = self.loop
-        running[loop] = task
-        run = worker.run  # as a name of its own: what looks like a method is sought in the class first
-        try:
-            yielded = run(worker.step, ask)
-        except BaseException as error:
-            self.broke(worker, error)
-            raise
-        finally:
-            if asking is not None:
-                running[loop] = asking
-            else:
-                del running[loop]
-        if yielded is AT_REST:
-            idle.append(worker)
-        else:
-            worker.adopt(yielded, cell)
-        return True
+    def defer_asks(self) -> None:
+        """Has asks go by the mailbox until the loop has had its turn, so that who only asks doesn't keep it."""
+        self.for_asks = []
+        self.loop.call_soon(self._refill)
 
     def _refill(self) -> None:
-        self._at_once = TURN
+        self.for_asks = self._idle
 
     def suspended(self) -> list[Worker]:
         """The workers whose handlers wait for something."""
@@ -165,6 +134,7 @@ class Dispatcher:
             self._look_up()
         if self._closing or worker.task.cancelling():
             return False
+        worker.spoiled = False  # what cancelled it has taken that back, as `asyncio.timeout` does
         if len(self._idle) < _MOST_IDLE_WORKERS:
             self._idle.append(worker)
         elif len(self._reserve) < _LARGEST_RESERVE:
@@ -261,9 +231,9 @@ class Dispatcher:
             if not self.ready or self._closing:
                 return
             worker = self._idle.pop() if self._idle else self._reserve.pop() if self._reserve else self._hire()
-            task = worker.task
-            if task.cancelling():
+            if worker.spoiled:
                 continue
+            task = worker.task
             _enter_task(loop, task)
             try:
                 yielded = worker.run(worker.step, None)

@@ -50,8 +50,7 @@ def take_current(cell: Cell, what: str) -> object:
 def wait_on(ask: Ask) -> None:
     """Its asker is to wait on: the ask is not begun any more, and what is returned doesn't settle it."""
     ask.begun = False
-    if ask.future is None:  # it was being run at once
-        ask.future = ask.target.dispatcher.loop.create_future()
+    ask.shared()
 
 
 def forward(cell: Cell, ref: Ref, message: object, priority: int) -> None:

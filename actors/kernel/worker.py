@@ -23,6 +23,7 @@ from collections.abc import Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
+from telestage.actors.kernel.current import WorkerTask
 from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.interrupting import suspends
 from telestage.actors.kernel.working import AT_REST, work
@@ -59,6 +60,7 @@ class Worker:
         "leaving",
         "run",
         "since",
+        "spoiled",
         "step",
         "task",
     )
@@ -73,6 +75,7 @@ class Worker:
         self.interrupted = False
         self.interruption: Exception | None = None
         self.abandoned = False
+        self.spoiled = False  # its Task was cancelled: if it is idle, it is about to end
         self.leaving = False
         self._first: object = _NOTHING
         self._park: asyncio.Future[None] | None = None
@@ -84,7 +87,8 @@ class Worker:
         self.step = self.coroutine.send
         life = self._live()
         life.send(None)  # begun already: what its Task is cancelled with before its first step is then seen in there
-        self.task = dispatcher.loop.create_task(life, name="telestage worker", context=self.context)
+        self.task = WorkerTask(life, loop=dispatcher.loop, name="telestage worker", context=self.context)
+        self.task.worker = self
 
     def adopt(self, yielded: object, cell: Cell) -> None:
         """The handler suspended on `yielded`: the Task takes over."""

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["AT_REST", "TURN", "work"]
 
 AT_REST = object()
-"""What a worker's coroutine yields when it has nothing to do."""
+"""What a worker's coroutine yields when it has nothing to do, and no answer to give."""
 
 TURN = 512
-"""Messages a turn of the event loop: about 0.1 ms of handlers that do nothing."""
+"""Messages a turn of the event loop, and asks that a worker runs at once before the loop has one: about 0.1 ms of
+handlers that do nothing."""
 
 
 @types.coroutine
@@ -42,7 +43,8 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     """The life of a worker's coroutine: waits for work, does it, waits again.
 
     A generator, because it then waits by a mere `yield`: what is sent is an ask of an idle cell, to be run at once, or
-    None for the run queue. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets it
+    None for the run queue; what is yielded is the answer of that ask, or `AT_REST` if it isn't answered, or by others,
+    too. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets it
     `yield from` coroutines, which mypy doesn't know.
     """
     ready = dispatcher.ready
@@ -51,9 +53,11 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     too_long = dispatcher.hogs.limit
     clock = perf_counter
     spare: list[object] = []  # the inbox of who is asked: made anew only if it was put to use
+    left_of_asks = TURN
+    result: Any
+    answer: Any = AT_REST
     while True:
-        ask = yield AT_REST
-        result: Any
+        ask = yield answer
         if ask is not None:
             cell = worker.cell = ask.target
             cell.current = ask
@@ -61,22 +65,19 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             worker.began = began = clock()
             try:
                 message = ask.message
-                result = cell.spec.handlers[type(message)](cell.actor, message)
-                if type(result) is CoroutineType:
-                    result = yield from result  # type: ignore[misc]  # see above
+                answer = cell.spec.handlers[type(message)](cell.actor, message)
+                if type(answer) is CoroutineType:
+                    answer = yield from answer  # type: ignore[misc]  # see above
                     if worker.abandoned:
                         return
-                if result is NO_REPLY:
-                    cell.owe(ask)
-                elif ask.future is None and not ask.settled:  # as `Ask.answer`, without the call
-                    ask.settled = True
-                    ask.value = result
-                elif ask is not cell.current or not ask.answer(result):
-                    _unanswered(cell, ask, result)
+                if ask.future is not None or answer is NO_REPLY:
+                    _answered(cell, ask, answer)
+                    answer = AT_REST
             except BaseException as error:
                 if worker.abandoned:
                     return
                 _raised(dispatcher, worker, cell, ask, error)
+                answer = AT_REST
             cell.current = None
             cell.processed += 1
             if worker.detached:  # its time has been counted step by step
@@ -97,7 +98,12 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 cell.inbox = None
                 if spare:  # put to use, and replaced
                     spare = []
+            left_of_asks -= 1
+            if left_of_asks == 0:
+                left_of_asks = TURN
+                dispatcher.defer_asks()
             continue
+        answer = AT_REST
         left_of_turn = TURN
         now = clock()
         while ready:
@@ -210,18 +216,16 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                                 result = yield from result  # type: ignore[misc]  # see above
                                 if worker.abandoned:
                                     return
-                            if result is NO_REPLY:
-                                cell.owe(item)
-                            elif (
-                                item is cell.current
+                            if (
+                                result is not NO_REPLY
+                                and item is cell.current
                                 and not item.settled
-                                and (future := item.future) is not None
-                                and not future.done()
+                                and not (future := item.future).done()
                             ):
                                 item.settled = True  # as `Ask.answer`, without the call
                                 future.set_result(result)
-                            elif item is not cell.current or not item.answer(result):
-                                _unanswered(cell, item, result)
+                            else:
+                                _answered(cell, item, result)
                         else:
                             if kind is Envelope:
                                 result = handlers[type(item.message)](actor, item.message)
@@ -307,9 +311,14 @@ def _end_turn(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
         cell.inbox = None
 
 
-def _unanswered(cell: Cell, ask: Ask, result: object) -> None:
-    """A handler returned what answers nothing: too late, or the ask has been handed on or put aside."""
-    if result is not None or cell.current is ask:
+def _answered(cell: Cell, ask: Ask, result: object) -> None:
+    """The handler of an ask that others know of has returned `result`."""
+    if result is NO_REPLY:
+        cell.owe(ask)
+    elif cell.current is not ask:  # it has been handed on or put aside
+        if result is not None:
+            cell.late(ask, result)
+    elif not ask.answer(result):
         cell.late(ask, result)
 
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, SupportsIndex
 from telestage.actors.kernel.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
-    from telestage.actors.kernel.ask import Ask
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.system import ActorSystem
     from telestage.actors.kernel.tasks import TaskRegistry
@@ -107,13 +106,16 @@ class ScheduledDispatcher(Dispatcher):
         self.schedule = schedule
         super().__init__(system, loop, tasks, throughput=throughput, rng=random.Random(schedule.seed))
         self._workers = Workers(self._idle)
-        self._idle = self._workers
+        self._idle = self.for_asks = self._workers
 
-    def run_now(self, cell: Cell, ask: Ask, asking: asyncio.Task[object] | None) -> bool:
-        """As ever, or not at once."""
-        if self.schedule.choose(2, "q"):
-            return False
-        return super().run_now(cell, ask, asking)
+    @property
+    def for_asks(self) -> list[Worker]:
+        """As ever, or nobody."""
+        return [] if self.schedule.choose(2, "q") else self._for_asks
+
+    @for_asks.setter
+    def for_asks(self, workers: list[Worker]) -> None:
+        self._for_asks: list[Worker] = workers
 
     def _run_queue(self) -> deque[Cell]:
         return RunQueue(self)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from telestage.actors.kernel import Actor, ActorSystem, cell, dispatcher, handles
+from telestage.actors.kernel import Actor, ActorSystem, cell, handles
 from telestage.actors.kernel.current import ByHooks, current_task, running
 
 
@@ -30,7 +30,7 @@ class Says(Actor):
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """CPython 3.14 keeps no dict any more: there the hooks are used, and here they can be tried."""
     if request.param == "by the documented hooks":
-        monkeypatch.setattr(dispatcher, "running", ByHooks())
+        monkeypatch.setattr(cell, "running", ByHooks())
         monkeypatch.setattr(cell, "current_task", ByHooks().get)
 
 

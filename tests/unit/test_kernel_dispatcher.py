@@ -605,3 +605,25 @@ def test_workers_hired_for_a_burst_are_kept_for_the_next_one_and_let_go_in_the_e
             assert await refs[0].ask("on") == "on"
 
     run(main())
+
+
+@pytest.mark.parametrize("how", ["idle", "by its own handler"])
+async def test_an_ask_is_not_run_in_a_task_that_a_stray_has_cancelled(system: ActorSystem, how: str) -> None:
+    """The Task of a worker without work, or one that a handler cancelled and then didn't wait in."""
+
+    async def cancel(actor: Runs) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    async def suspend(actor: Runs) -> str:
+        await asyncio.sleep(0)
+        return "not cancelled"
+
+    if how == "idle":
+        for task in asyncio.all_tasks():
+            if task.get_name() == "telestage worker":
+                task.cancel()
+    else:
+        await system.spawn(Runs).ask(cancel)
+    assert await system.spawn(Runs).ask(suspend) == "not cancelled"
