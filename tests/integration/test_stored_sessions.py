@@ -20,6 +20,8 @@ from telestage.actors import (
     Vault,
     list_sessions,
 )
+from telestage.actors.telegram import sessionstore
+from telestage.actors.telegram.entities import EntityCache
 from telestage.messages import SessionState
 
 KEY = Vault.new_key()
@@ -252,3 +254,42 @@ async def test_a_peer_is_found_by_id_and_not_forgotten_with_the_cache(telegram, 
             await session.recall(unknown)
             with pytest.raises(ValueError, match="Could not find"):
                 session.get_input_entity(unknown)
+
+
+async def test_no_more_peers_of_a_session_are_stored_than_stated(telegram, tmp_path, monkeypatch):
+    """R-X1: those that were seen last, and the account itself; of another session none is taken away."""
+    monkeypatch.setattr(sessionstore, "ENTITIES", 5)
+    users = {name: telegram.add_user(name) for name in ("alice", "bob")}
+    path = tmp_path / "fleet.db"
+    for name, user in users.items():
+        await keep(path, name, user.session)
+    async with Store(path) as store:
+        sessions = SessionStore(store, Vault(KEY))
+        await sessions.open()
+        await sessions.note("bob", None, {}, [(1, 1, "early")], None)
+        await sessions.note("alice", None, {}, [(0, users["alice"].id, None)], users["alice"].id)
+        for number in range(1, 21):
+            await sessions.note("alice", None, {}, [(number, 7 * number, f"peer{number}")], None)
+        kept = await sessions.peers("alice", range(30), None)
+        assert [id for id, _, _ in kept] == [0, 16, 17, 18, 19, 20]
+        assert await sessions.peers("bob", [1], None) == [(1, 1, "early")]
+
+
+async def test_a_key_that_telegram_has_changed_is_the_stored_one(telegram, tmp_path):
+    """R-X1: as after a move to another data centre: the next process has the new key, and where it belongs."""
+    alice, other = telegram.add_user("alice"), telegram.add_user("other")
+    await keep(tmp_path / "fleet.db", "support", alice.session)
+    async with Store(tmp_path / "fleet.db") as store:
+        sessions = SessionStore(store, Vault(KEY))
+        await sessions.open()
+        session = StoredSession("support")
+        await session.load(sessions, EntityCache())
+        session.set_dc(4, "127.0.0.1", 4430)
+        session.auth_key = other.session.auth_key
+        session.save()
+        await session.settle()
+        record = await sessions.get("support")
+        assert (record.dc, record.port, record.key) == (4, 4430, other.session.auth_key.key)
+        session.auth_key = alice.session.auth_key  # and alone, too
+        await session.settle()
+        assert (await sessions.get("support")).key == alice.session.auth_key.key

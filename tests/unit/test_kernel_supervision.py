@@ -3,6 +3,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -23,6 +24,7 @@ from telestage.actors.kernel import (
     Terminated,
     handles,
 )
+from telestage.actors.kernel.supervision import RestartLog
 
 AT_ONCE = Supervision(backoff=Backoff(first=0), intensity=1000)
 SLOWLY = Supervision(backoff=Backoff(first=60, maximum=60, jitter=0))
@@ -749,3 +751,12 @@ async def test_every_restart_is_logged_with_its_cause(system: ActorSystem, caplo
     await ref.ask("up")
     assert "/logged failed with ValueError: restart" in caplog.text
     assert "ValueError: the cause" in caplog.text
+
+
+def test_each_restart_within_the_period_waits_longer_than_the_one_before():
+    """R-S2: until the maximum; the first one after a quiet period waits as little as the first of all."""
+    rules = Supervision(intensity=10, period=60.0, backoff=Backoff(first=0.1, factor=2.0, maximum=1.0, jitter=0.0))
+    log, rng = RestartLog(), random.Random(1)
+    delays = [rules.restart(log, now, rng).delay for now in range(6)]
+    assert delays == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
+    assert rules.restart(log, 100.0, rng).delay == pytest.approx(0.1)
