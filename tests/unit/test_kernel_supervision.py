@@ -646,6 +646,21 @@ async def test_a_watcher_gets_exactly_one_terminated(system: ActorSystem) -> Non
     assert log == ["born", Terminated(watched, None), "end"]
 
 
+async def test_a_watcher_is_told_why(system: ActorSystem) -> None:
+    """R-S4: by what ended the actor it watches; that it was stopped needs no reason."""
+    log: list[object] = []
+    watcher = system.spawn(Watcher, log)
+    watched = system.spawn(Kid, supervision=Supervision({ValueError: Directive.STOP}))
+    await watcher.ask(Watch(watched))
+    watched.tell(Fail(ValueError("why")))
+    assert await watched.stopped(1)
+    await watcher.ask("end")
+    _, terminated, _ = log
+    assert isinstance(terminated, Terminated)
+    assert terminated.error is not None
+    assert isinstance(terminated.error.__cause__, ValueError)
+
+
 async def test_watching_an_actor_that_has_stopped_is_answered_at_once(system: ActorSystem) -> None:
     """R-S4."""
     log: list[object] = []
