@@ -101,7 +101,9 @@ class Teller(Actor):
 class Group(Actor):
     """Restarts both of its children with either."""
 
-    supervision = Supervision(strategy=Strategy.ONE_FOR_ALL, intensity=10**6, backoff=Backoff(first=0.25, jitter=0))
+    supervision = Supervision(
+        strategy=Strategy.ONE_FOR_ALL, intensity=10**6, backoff=Backoff(first=0.25, factor=1.0, jitter=0)
+    )
 
     @handles(Book)
     def bear(self, book: Book) -> list[Ref]:
