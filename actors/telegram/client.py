@@ -14,10 +14,11 @@ It also does with less what a plain client does, three tenths less for a send (b
 queues in between (see `transport`), updates without Telethon's loop of them (see `updatequeue`), and no search for
 Markdown where there is none.
 
-It overrides five methods of Telethon's that aren't documented: `_call`, by which every request goes, those of
-downloads too; `_preprocess_updates`, `_parse_message_text`, `_handle_auto_reconnect` and `_save_states_and_entities`.
+It overrides seven methods of Telethon's that aren't documented: `_call`, by which every request goes, those of
+downloads too; `_create_exported_sender` (see `centres`), `_get_dc`, `_preprocess_updates`, `_parse_message_text`,
+`_handle_auto_reconnect` and `_save_states_and_entities`.
 It has a queue of its own in place of the one of updates and of that of its sender. telethon is pinned to 1.45 for that,
-and tests/integration/test_client.py fails when one of them changes.
+and tests/integration/test_client.py, or test_other_centres.py, fails when one of them changes.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from telethon.tl.tlobject import TLObject, TLRequest
 
 from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Alarms, Limit
+from telestage.actors.telegram.centres import new_sender
 from telestage.actors.telegram.checkpoint import ACCOUNT, Account, Checkpoint, Position
 from telestage.actors.telegram.errors import FloodParked
 from telestage.actors.telegram.failures import flood_seconds
@@ -59,7 +61,7 @@ from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
 from telestage.actors.telegram.shapes import shape_of
 from telestage.actors.telegram.stored import StoredSession
-from telestage.actors.telegram.transport import direct, leased
+from telestage.actors.telegram.transport import direct, leased, replace_link
 from telestage.actors.telegram.turnstile import Turnstile
 from telestage.actors.telegram.updatebox import Behind, UpdateBox
 from telestage.actors.telegram.updatequeue import UpdateQueue
@@ -263,13 +265,23 @@ class SessionClient(TelegramClient):
             if turnstile.met(error, request, turn) is not None and turnstile.ledger.stored is not None:
                 await turnstile.ledger.stored()
             raise
-        except BaseException:
+        except BaseException as error:
             if turn is not None:
                 turn.wrote = True  # it may have been done
+            if isinstance(error, TimeoutError) and sender is not self._sender:
+                replace_link(sender)  # of another data centre: nobody else looks whether it is dead
             raise
         if turn is not None and not turn.again and not all(shape_of(each).reads for each in requests):
             turn.wrote = True
         return result
+
+    async def _get_dc(self, dc_id: Any, cdn: Any = False) -> Any:
+        # Telethon keeps where data centres are for all clients of the process, of whatever server, and for ever
+        cast(Any, type(self))._config = None
+        return await cast(Any, super())._get_dc(dc_id, cdn)
+
+    async def _create_exported_sender(self, dc_id: Any) -> Any:
+        return await new_sender(self, dc_id, self.alarms, self._rpc_timeout)
 
     async def _difference(self, request: Any) -> Any:
         """Fetches what was missed; where Telegram can't give it now, that is tried again, and the rest goes on."""

@@ -21,6 +21,7 @@ from telestage.actors.store import Lease
 from telestage.actors.telegram.alarms import Alarm, Limit
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.scope import housekeeping
+from telestage.actors.telegram.transport import replace_link
 
 __all__ = ["Connection", "ConnectionLost", "LeaseEnded", "Overdue"]
 
@@ -115,11 +116,7 @@ class Connection:
     def drop(self) -> None:
         """Has Telethon make another connection in place of this one, from which nothing comes."""
         self._silent = 0
-        sender: Any = self.client._sender
-        wire = sender._connection
-        sender._start_reconnect(ConnectionError("no answer: the connection is dead"))
-        if wire is not None and wire._writer is not None:
-            wire._writer.transport.abort()  # closing would wait until what was written has left
+        replace_link(self.client._sender)
 
     async def close(self) -> None:
         """Disconnects, and stores the update state in the session."""

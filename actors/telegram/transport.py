@@ -24,7 +24,7 @@ from telethon.network.connection.connection import Connection
 
 from telestage.actors.store import Lease
 
-__all__ = ["direct", "leased"]
+__all__ = ["direct", "leased", "replace_link"]
 
 
 class _Direct(Connection):
@@ -91,6 +91,14 @@ class _Direct(Connection):
 def direct(connection: type[Connection]) -> type[Connection]:
     """The same kind of connection, without queues and tasks."""
     return type(connection.__name__, (_Direct, connection), {})
+
+
+def replace_link(sender: Any) -> None:
+    """Has a sender of Telethon's make another connection in place of the one it has, from which nothing comes."""
+    wire = sender._connection
+    sender._start_reconnect(ConnectionError("no answer: the connection is dead"))
+    if wire is not None and wire._writer is not None:
+        wire._writer.transport.abort()  # closing would wait until what was written has left
 
 
 class _Leased(Connection):

@@ -5,7 +5,7 @@ on; all its methods are called there. It has no thread and, but for opening its 
 nothing of it is left.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
 from typing import Self
@@ -60,6 +60,8 @@ class LoopbackTelegram:
         calls_kept: How many finished calls `calls` remembers.
         difference_page: Most events in one answer to updates.getDifference and getChannelDifference.
         difference_limit: An account further behind than so many events gets differenceTooLong.
+        data_centres: Further data centres that clients are told of, by number, and the port of each on this host; 0 is
+            this server's own. Number 2 is this one.
         hashes_per_account: Each account has an access hash of its own for each user and channel, as on Telegram, and is
             refused with another's. Default: one for all, so that what is the same for all is encoded once.
 
@@ -76,6 +78,7 @@ class LoopbackTelegram:
         calls_kept: int = 100_000,
         difference_page: int = 100,
         difference_limit: int = 10_000,
+        data_centres: Mapping[int, int] | None = None,
         hashes_per_account: bool = False,
     ) -> None:
         check_address(host, port)
@@ -87,7 +90,7 @@ class LoopbackTelegram:
         self._record = Record(calls_kept)
         self._difference_page = difference_page
         self._difference_limit = difference_limit
-        self._state = State(hashes_per_account=hashes_per_account)
+        self._state = State(hashes_per_account=hashes_per_account, centres=data_centres)
         self._network: Network | None = None
         self._cleanup = ExitStack()
 

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -179,8 +179,12 @@ class LoginCode:
 class State:
     """All users, channels, devices and codes of one server."""
 
-    def __init__(self, *, hashes_per_account: bool = False) -> None:
+    def __init__(self, *, hashes_per_account: bool = False, centres: Mapping[int, int] | None = None) -> None:
         self.hashes_per_account = hashes_per_account
+        self.centres = dict(centres or {})
+        """Further data centres and their ports; 0 is this server's own."""
+        self.exported: dict[bytes, UserState] = {}
+        """Who may log in at another data centre, by what auth.exportAuthorization gave."""
         self.users: dict[int, UserState] = {}
         self.channels: dict[int, ChannelState] = {}
         self.usernames: dict[str, UserState | ChannelState] = {}

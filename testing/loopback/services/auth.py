@@ -9,7 +9,7 @@ from telethon.tl.tlobject import TLObject
 from telestage.testing.loopback.errors import BadArgument, RpcRefusal
 from telestage.testing.loopback.rendering import Renderer
 from telestage.testing.loopback.routing import Caller, answers
-from telestage.testing.loopback.state import LoginCode, State, UserState, checked_phone
+from telestage.testing.loopback.state import DC, LoginCode, State, UserState, checked_phone
 
 
 class AuthService:
@@ -70,6 +70,24 @@ class AuthService:
         if not request.first_name.strip():
             raise RpcRefusal(400, "FIRSTNAME_INVALID")
         return self._enter(caller, phone, self._state.add_user(None, phone, request.first_name))
+
+    @answers(functions.auth.ExportAuthorizationRequest)
+    def export(self, caller: Caller, request: functions.auth.ExportAuthorizationRequest) -> TLObject:
+        """A pass with which the account may log in at another data centre, once."""
+        if request.dc_id == DC or request.dc_id not in self._state.centres:
+            raise RpcRefusal(400, "DC_ID_INVALID")
+        ticket = secrets.token_bytes(32)
+        self._state.exported[ticket] = caller.user
+        return types.auth.ExportedAuthorization(caller.user.id, ticket)
+
+    @answers(functions.auth.ImportAuthorizationRequest, open=True)
+    def import_(self, caller: Caller, request: functions.auth.ImportAuthorizationRequest) -> TLObject:
+        """Log in with such a pass."""
+        user = self._state.exported.pop(request.bytes, None)
+        if user is None or user.id != request.id:
+            raise RpcRefusal(400, "AUTH_BYTES_INVALID")
+        self._state.log_in(caller.device, user)
+        return types.auth.Authorization(self._renderer.user(user, user))
 
     @answers(functions.auth.LogOutRequest)
     def log_out(self, caller: Caller, request: functions.auth.LogOutRequest) -> TLObject:
