@@ -82,10 +82,12 @@ class Notes:
         for session in self.sessions:
             for name in APPENDED:
                 path = self.folder / f"{session}-{name}"
-                with path.open() as file:
+                with path.open("rb") as file:
                     file.seek(self._places[path])
-                    self._note(path.name, file.read())
-                    self._places[path] = file.tell()
+                    come = file.read()
+                whole = come[: come.rfind(b"\n") + 1]  # a line that is being written may be seen in part
+                self._note(path.name, whole.decode())
+                self._places[path] += len(whole)
         with closing(sqlite3.connect(self.folder / "fleet.db", timeout=10)) as connection:
             after = "SELECT number, who, line FROM got WHERE number > ? ORDER BY number"
             for number, who, line in connection.execute(after, (self._places["got"],)).fetchall():

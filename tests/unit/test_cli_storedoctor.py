@@ -174,6 +174,10 @@ def test_a_damaged_store_is_wrong(path: Path, look: Look) -> None:
     (finding,) = look()
     assert finding.state == "wrong"
     assert "damaged" in finding.found
+    path.write_bytes(whole[:36] + (7).to_bytes(4, "big") + whole[40:])  # what only a check of the whole file finds
+    (finding,) = look()
+    assert finding.state == "wrong"
+    assert "damaged: *** in database main ***" in finding.found
     path.write_bytes(whole)
     change(path, "PRAGMA foreign_keys = OFF", "INSERT INTO session_states VALUES ('nobody', 0, 1, 1, 1, 1)")
     (finding,) = look()
