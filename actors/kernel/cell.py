@@ -114,7 +114,7 @@ class Cell(Mailbox):
     ) -> None:
         if sender is not None:
             message = Envelope(message, sender)
-        if not priority:
+        if priority == 0:
             inbox = self.inbox
             if inbox is None:
                 self.inbox = [message]

@@ -136,7 +136,7 @@ class Mailbox(Ref):
         if sender is not None:
             message = Envelope(message, sender)
         inbox = self.inbox
-        if inbox is not None and not priority and self.backlog is None:
+        if inbox is not None and priority == 0 and self.backlog is None:
             limit = self.limit
             if limit is None or len(inbox) < limit:
                 inbox.append(message)  # as `admit`, without the call

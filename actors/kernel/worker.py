@@ -21,6 +21,7 @@ import types
 from asyncio import CancelledError
 from collections.abc import Generator
 from time import perf_counter
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, cast
 
 from telestage.actors.kernel.current import WorkerTask
@@ -45,6 +46,7 @@ class Worker:
 
     __slots__ = (
         "_adopted",
+        "_driven",
         "_first",
         "_park",
         "abandoned",
@@ -83,6 +85,7 @@ class Worker:
         self.context = dispatcher.context.copy()
         self.coroutine = cast("Generator[object, Ask | None, None]", work(dispatcher, self))
         next(self.coroutine)  # to its first rest
+        self._driven: Any = self.coroutine
         self.run = self.context.run
         self.step = self.coroutine.send
         life = self._live()
@@ -125,9 +128,13 @@ class Worker:
             self._park.set_result(None)
 
     def abandon(self) -> None:
-        """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes."""
+        """Leaves a handler behind that resists its cancellation. Its Task ends whenever it likes.
+
+        From here on the Task goes on with the handler alone, not with what the worker does after it.
+        """
         cell = self.cell
         self.abandoned = True
+        self._driven = cast("GeneratorType[object, Ask | None, None]", self.coroutine).gi_yieldfrom
         self.cell = None
         if cell is not None:
             what = "hook" if cell.current is None else "handler"
@@ -144,6 +151,8 @@ class Worker:
         finally:
             if self.deadline is not None:
                 self.deadline.cancel()
+            if self.abandoned:
+                self.coroutine.close()
             self.dispatcher.dismiss(self)
 
     @types.coroutine
@@ -187,10 +196,10 @@ class Worker:
                         value = yield yielded
                     except BaseException as error:
                         began = clock()
-                        yielded = coroutine.throw(error)
+                        yielded = self._driven.throw(error)
                     else:
                         began = clock()
-                        yielded = coroutine.send(value)
+                        yielded = self._driven.send(value)
                     elapsed = clock() - began
                     cell.busy += elapsed
                     if elapsed > too_long:
@@ -198,8 +207,10 @@ class Worker:
                     if cell.current is not item:  # the next one of its turn suspended
                         self.since = dispatcher.loop.time()
             except StopIteration:
-                return
+                return  # the worker was interrupted; or this is the end of a handler that was left behind
             except BaseException as error:
+                if self.abandoned and isinstance(error, Exception | CancelledError):
+                    return  # nobody is interested any more
                 if not isinstance(error, GeneratorExit):
                     dispatcher.broke(self, error)
                 raise

@@ -68,14 +68,10 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 answer = cell.spec.handlers[type(message)](cell.actor, message)
                 if type(answer) is CoroutineType:
                     answer = yield from answer  # type: ignore[misc]  # see above
-                    if worker.abandoned:
-                        return
                 if ask.future is not None or answer is NO_REPLY:
                     _answered(cell, ask, answer)
                     answer = AT_REST
             except BaseException as error:
-                if worker.abandoned:
-                    return
                 _raised(dispatcher, worker, cell, ask, error)
                 answer = AT_REST
             cell.current = None
@@ -128,8 +124,6 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                     if type(result) is CoroutineType:
                         yield from result  # type: ignore[misc]  # see above
                 except BaseException as error:
-                    if worker.abandoned:
-                        return
                     _raised(dispatcher, worker, cell, item, error)
                 if not worker.detached:
                     now = clock()
@@ -149,8 +143,6 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         if ready and not dispatcher.armed:
                             dispatcher.arm()
                         break
-                elif worker.abandoned:
-                    return
             else:
                 done = 0
                 rest: Any = None  # what of the batch is still to be taken
@@ -159,8 +151,6 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 if cell.flags:
                     if cell.family is not None and cell.family.orders:
                         yield from attend(cell, worker).__await__()
-                        if worker.abandoned:
-                            return
                     mail = () if worker.interrupted else cell.select()
                 if mail is None:
                     if cell.backlog is not None:
@@ -192,62 +182,55 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 handler: Any = None
                 direct: Any = None
                 handle: Any = None
-                for item in mail:
-                    cell.current = item
-                    kind = type(item)
-                    try:
-                        if kind is plain:
-                            yield from handler(actor, item)
-                            if worker.abandoned:
-                                return
-                        elif kind is direct:
-                            result = handle(actor, item)
-                            if type(result) is CoroutineType:
-                                yield from result  # type: ignore[misc]  # see above
-                                if worker.abandoned:
-                                    return
-                        elif kind is Ask:
-                            if item.settled:
-                                cell.dropped_ask()
-                                continue  # its asker gave up: never executed
-                            item.begun = True
-                            result = handlers[type(item.message)](actor, item.message)
-                            if type(result) is CoroutineType:
-                                result = yield from result  # type: ignore[misc]  # see above
-                                if worker.abandoned:
-                                    return
-                            if (
-                                result is not NO_REPLY
-                                and item is cell.current
-                                and not item.settled
-                                and not (future := item.future).done()
-                            ):
-                                item.settled = True  # as `Ask.answer`, without the call
-                                future.set_result(result)
-                            else:
-                                _answered(cell, item, result)
-                        else:
-                            if kind is Envelope:
+                while True:
+                    try:  # around the loop, as one in it would cost each message a step
+                        for item in mail:
+                            cell.current = item
+                            if type(item) is plain:
+                                yield from handler(actor, item)
+                            elif (kind := type(item)) is direct:
+                                result = handle(actor, item)
+                                if type(result) is CoroutineType:
+                                    yield from result  # type: ignore[misc]  # see above
+                            elif kind is Ask:
+                                if item.settled:
+                                    cell.dropped_ask()
+                                    continue  # its asker gave up: never executed
+                                item.begun = True
                                 result = handlers[type(item.message)](actor, item.message)
-                            else:
-                                found = handlers[kind]
-                                if kind in handlers.coroutines:
-                                    plain = kind
-                                    handler = found
+                                if type(result) is CoroutineType:
+                                    result = yield from result  # type: ignore[misc]  # see above
+                                if (
+                                    result is not NO_REPLY
+                                    and item is cell.current
+                                    and not item.settled
+                                    and not (future := item.future).done()
+                                ):
+                                    item.settled = True  # as `Ask.answer`, without the call
+                                    future.set_result(result)
                                 else:
-                                    direct = kind
-                                    handle = found
-                                result = found(actor, item)
-                            if type(result) is CoroutineType:
-                                yield from result  # type: ignore[misc]  # see above
-                                if worker.abandoned:
-                                    return
-                    except BaseException as error:
-                        if worker.abandoned:
-                            return
-                        _raised(dispatcher, worker, cell, item, error)
-                    if cell.flags:
+                                    _answered(cell, item, result)
+                            else:
+                                if kind is Envelope:
+                                    result = handlers[type(item.message)](actor, item.message)
+                                else:
+                                    found = handlers[kind]
+                                    if kind in handlers.coroutines:
+                                        plain = kind
+                                        handler = found
+                                    else:
+                                        direct = kind
+                                        handle = found
+                                    result = found(actor, item)
+                                if type(result) is CoroutineType:
+                                    yield from result  # type: ignore[misc]  # see above
+                            if cell.flags:
+                                break
                         break
+                    except BaseException as error:
+                        _raised(dispatcher, worker, cell, item, error)
+                        if cell.flags:
+                            break
                 if rest is not None:
                     if cell.rest is rest:
                         left = rest.__length_hint__()

@@ -627,3 +627,47 @@ async def test_an_ask_is_not_run_in_a_task_that_a_stray_has_cancelled(system: Ac
     else:
         await system.spawn(Runs).ask(cancel)
     assert await system.spawn(Runs).ask(suspend) == "not cancelled"
+
+
+@pytest.mark.parametrize("how", ["well", "by an error"])
+def test_a_handler_that_was_left_behind_takes_nothing_more_of_its_actor(how: str) -> None:
+    """R-Q8: however late it ends, and whether by an error: by then the actor is at something else."""
+    log: list[object] = []
+    let_go, go_on = asyncio.Event(), asyncio.Event()
+
+    class Resists(Actor):
+        @handles(int)
+        async def resist(self, message: int) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                await let_go.wait()
+            log.append("let go")
+            if how == "by an error":
+                raise LookupError("too late")
+
+        @handles(str)
+        async def wait(self, message: str) -> None:
+            log.append(f"{message} begins")
+            await go_on.wait()
+            log.append(f"{message} ends")
+
+    async def main() -> None:
+        async with ActorSystem(supervision=AT_ONCE) as system:
+            ref = system.spawn(Resists)
+            for message in (1, "second", "third"):
+                ref.tell(message)
+            await asyncio.sleep(1)
+            ref.kill()
+            await asyncio.sleep(10)
+            assert log == ["second begins"]
+            let_go.set()
+            await asyncio.sleep(1)
+            assert log == ["second begins", "let go"]
+            assert ref.waiting == 1
+            assert system.statistics()[0].running == "str"
+            go_on.set()
+            await asyncio.sleep(1)
+            assert log[2:] == ["second ends", "third begins", "third ends"]
+
+    run(main())
