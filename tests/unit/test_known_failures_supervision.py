@@ -213,6 +213,9 @@ async def test_an_init_that_fails_after_it_gave_its_ref_away_leaves_nobody_waiti
     assert [told.ref for told in seen if isinstance(told, Terminated)] == [out[0]]
     assert await out[1].stopped(5)
     assert system.find("/early") is None
+    for ref in out:
+        ref.tell("too late")
+    assert [letter.receiver for letter in system.dead_letters.recent] == out
 
 
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
