@@ -147,17 +147,17 @@ class Connection:
     def tasks(self, owner: str) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for this client now (R-T1). They have their names from here."""
         client: Any = self.client
-        sender = client._sender
-        running = {
-            "updates": client._updates_handle,
-            "keepalive": client._keepalive_handle,
-            "send_loop": getattr(sender, "_send_loop_handle", None),
-            "receive_loop": getattr(sender, "_recv_loop_handle", None),
-            "reconnect": getattr(sender, "_reconnect_task", None),
-        }
-        for kind, task in running.items():
+        running = [("updates", "", client._updates_handle), ("keepalive", "", client._keepalive_handle)]
+        others = [(f" of data centre {dc}", sender) for dc, (_, sender) in client._borrowed_senders.items()]
+        for whose, sender in [("", client._sender), *others]:
+            running += [
+                ("send_loop", whose, getattr(sender, "_send_loop_handle", None)),
+                ("receive_loop", whose, getattr(sender, "_recv_loop_handle", None)),
+                ("reconnect", whose, getattr(sender, "_reconnect_task", None)),
+            ]
+        for kind, whose, task in running:
             if task is not None and not task.done():
-                task.set_name(f"telethon {kind} {owner}")
+                task.set_name(f"telethon {kind}{whose} {owner}")
                 yield TaskDetails(kind, owner, None, self.since, task.get_name())
 
     def loss(self) -> ConnectionLost:

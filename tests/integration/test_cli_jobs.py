@@ -39,7 +39,7 @@ async def test_jobs_of_a_running_fleet_are_listed_paused_resumed_and_cancelled(t
         (row,) = map(json.loads, out.splitlines())
         assert (code, row["id"], row["key"], row["total"]) == (0, 1, "monday", 200)
         assert await command("pause", 1, "--store", store) == (0, "job 1 paused\n", "")
-        await eventually(lambda: fleet.tasks.count(type="job") == 0, within=2.0)
+        await eventually(lambda: fleet.tasks.count(type="job") == 0)
         sent = len(telegram.delivered())
         code, out, _ = await command("show", 1, "--store", store, "--json")
         shown = json.loads(out)
@@ -50,7 +50,7 @@ async def test_jobs_of_a_running_fleet_are_listed_paused_resumed_and_cancelled(t
         code, out, _ = await command("cancel", 1, "--store", store, "--json")
         assert json.loads(out)["applied"] is True
         assert json.loads(out)["state"] == "cancelled"
-        await eventually(lambda: fleet.tasks.count(type="job") == 0, within=2.0)
+        await eventually(lambda: fleet.tasks.count(type="job") == 0)
     code, _, err = await command("retry", 1, "--store", store)
     assert code == 2
     assert "cancelled" in err

@@ -48,6 +48,14 @@ def ids(path):
     return [json.loads(line)["id"] for line in path.read_text().splitlines()]
 
 
+async def pause_midway(fleet, job, path, eventually):
+    """Pauses a scrape that has written something, and isn't done; nothing of it is under way any more."""
+    await eventually(lambda: path.exists() and path.stat().st_size > 0)
+    await job.pause()
+    await eventually(lambda: fleet.tasks.count(type="job") == 0)
+    assert (await job.status()).state is JobState.PAUSED
+
+
 async def test_a_bulk_send_is_stored_before_it_begins_and_delivers_each_message_once(telegram, job_fleet, store):
     """R-X5: the random_ids on the server are those of the store, each from the session it was given to."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
@@ -390,9 +398,7 @@ async def test_members_that_move_to_a_later_page_are_not_written_again(
     path = tmp_path / "members.jsonl"
     async with job_fleet(alice) as fleet:
         job = await fleet.jobs.scrape_members("community", session="alice", to=path)
-        await eventually(lambda: path.exists() and path.stat().st_size > 0)
-        await job.pause()
-        await eventually(lambda: fleet.tasks.count(type="job") == 0)
+        await pause_midway(fleet, job, path, eventually)
         with sqlite3.connect(store) as file:  # as if 150 had joined and were listed first
             (blob,) = file.execute("SELECT checkpoint FROM jobs").fetchone()
             standing = msgspec.msgpack.decode(blob, type=Checkpoint)
@@ -412,9 +418,7 @@ async def test_rows_after_the_checkpoint_are_cut_off(telegram, job_fleet, tmp_pa
     path = tmp_path / "archive.jsonl"
     async with job_fleet(alice) as fleet:
         job = await fleet.jobs.scrape_history("archive", session="alice", to=path)
-        await eventually(lambda: path.exists() and path.stat().st_size > 0)
-        await job.pause()
-        await eventually(lambda: fleet.tasks.count(type="job") == 0)
+        await pause_midway(fleet, job, path, eventually)
         before = (await job.status()).done
         with path.open("ab") as file:
             file.write(b'{"id": 1}\n' * 100_000 + b'{"half a ro')
@@ -432,9 +436,7 @@ async def test_a_file_that_was_changed_fails_the_job(telegram, job_fleet, tmp_pa
     path = tmp_path / "archive.jsonl"
     async with job_fleet(alice) as fleet:
         job = await fleet.jobs.scrape_history("archive", session="alice", to=path)
-        await eventually(lambda: path.exists() and path.stat().st_size > 0)
-        await job.pause()
-        await eventually(lambda: fleet.tasks.count(type="job") == 0)
+        await pause_midway(fleet, job, path, eventually)
         os.truncate(path, 10)
         await job.resume()
         with pytest.raises(JobFailed, match="10 bytes"):

@@ -72,7 +72,7 @@ async def test_a_data_centre_that_says_nothing_ends_with_a_timeout(new_fleet, do
 async def test_a_first_call_that_is_not_answered_ends_with_a_timeout_and_the_next_one_connects(
     new_fleet, download, eventually, how
 ):
-    """R-D3, R-T4: the one that couldn't sign in is gone."""
+    """R-D3, R-T1, R-T4: the one that couldn't sign in is gone, and what runs for the next one is known."""
     async with LoopbackTelegram(data_centres={NEAR: 0}) as telegram:
         alice = telegram.add_user("alice")
         async with new_fleet(alice, limits=LIMITS) as fleet:
@@ -84,6 +84,9 @@ async def test_a_first_call_that_is_not_answered_ends_with_a_timeout_and_the_nex
                 with pytest.raises(errors.RPCError, match="method is invalid"):  # the loopback server has no files
                     await download[how](fleet, NEAR)
             assert telegram.connections(alice) == 2  # signed in there, too
+            there = {each.name for each in fleet.tasks.details() if "data centre 4" in each.name}
+            assert {name.split()[1] for name in there} == {"send_loop", "receive_loop"}
+            assert there < {task.get_name() for task in asyncio.all_tasks()}
         await eventually(lambda: telegram.status().connections == 0)
 
 
