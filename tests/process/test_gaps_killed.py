@@ -198,7 +198,9 @@ class Play:
             if life <= kills:
                 await self.burst(40)
                 await self.kill()
-        await self.seen_by_all()
+        # in a difference, a message may come before changes of others; what is posted after it comes after all of it
+        for _ in range(2):
+            await self.seen_by_all()
         await self.process.end()
         self.notes.read()
 
