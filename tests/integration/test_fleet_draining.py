@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from telestage.actors import SessionDead, SessionDraining
+from telestage.actors import ReplyLost, SessionDead, SessionDraining
 from telestage.actors.ending import end
 from telestage.actors.stopsignals import StopSignals
 from telestage.messages import SessionState
@@ -46,6 +46,36 @@ async def test_a_drain_ends_at_its_deadline_whatever_runs(telegram, new_fleet, s
         stubborn.end.set()
         await asked
         assert await fleet.drain(5.0)
+
+
+async def test_what_waits_for_a_session_that_comes_back_is_waited_for_and_what_a_paused_one_has_is_not(
+    telegram, new_fleet, eventually
+):
+    """R-T4: the one is done soon, the other when somebody resumes it."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice, bob)
+    go_on = asyncio.Event()
+    async with fleet:
+        await fleet.pause("bob")
+        paused = asyncio.ensure_future(fleet["bob"].send_message("alice", "paused"))
+        holding = asyncio.ensure_future(fleet["alice"].call(lambda client: go_on.wait()))
+        await eventually(lambda: fleet["alice"].status.kind == "other")
+        waiting = asyncio.ensure_future(fleet["alice"].send_message("bob", "waits"))
+        await eventually(lambda: fleet["alice"].status.queued == fleet["bob"].status.queued == 1)
+        telegram.faults.refuse_connections()
+        await fleet["alice"].kill()
+        with pytest.raises(ReplyLost):
+            await holding
+        await eventually(lambda: fleet["alice"].status.kind is None)
+        draining = asyncio.ensure_future(fleet.drain(20.0))
+        assert not (await asyncio.wait({draining}, timeout=0.2))[0]
+        telegram.faults.accept_connections()
+        assert await draining
+        assert waiting.done()
+        assert not paused.done()
+        assert (await waiting).text == "waits"
+    with pytest.raises(SessionDead):
+        await paused
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -111,6 +111,9 @@ async def test_a_fleet_that_drains_begins_nothing_more_for_its_jobs(telegram, jo
         assert await fleet.drain(10.0)
         assert fleet.tasks.count(type="job") == 0
         assert len(telegram.delivered()) < 60
+    async with job_fleet(alice) as fleet:
+        await fleet.jobs[1].result(20)
+    assert len(telegram.delivered()) == 60
 
 
 async def test_a_fleet_that_does_not_resume_jobs_does_only_its_own(telegram, job_fleet):

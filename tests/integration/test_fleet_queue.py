@@ -194,8 +194,10 @@ async def test_an_operation_that_is_not_answered_in_time_gives_its_permit_back_a
     alice = telegram.add_user("alice")
     fleet = new_fleet(alice, limits=Limits(queue_timeout=60.0, permit_timeout=0.5))
     async with fleet:
+        began = asyncio.get_running_loop().time()
         with pytest.raises(OperationTimeout):
             await fleet["alice"].call(stubborn, timeout=30.0)
+        assert asyncio.get_running_loop().time() - began >= 0.29  # the sum of all its deadlines, and the slack
         assert fleet.status().permits.total.in_use == 1
         await eventually(lambda: fleet.status().permits.total.in_use == 0, within=5.0)
         assert (await fleet["alice"].call(named, timeout=89.0)) == "alice"
