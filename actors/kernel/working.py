@@ -188,7 +188,10 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                             cell.current = item
                             if type(item) is plain:
                                 yield from handler(actor, item)
-                            elif (kind := type(item)) is direct:
+                                if cell.flags:
+                                    break
+                                continue  # a short jump: the one from below is two steps more
+                            if (kind := type(item)) is direct:
                                 result = handle(actor, item)
                                 if type(result) is CoroutineType:
                                     yield from result  # type: ignore[misc]  # see above
