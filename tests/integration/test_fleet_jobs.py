@@ -319,6 +319,22 @@ async def test_a_job_waits_until_a_person_has_sending_resumed(telegram, job_flee
         assert (await job.result(20)).done == len(telegram.delivered()) == 2
 
 
+async def test_what_is_asked_for_goes_before_the_messages_of_a_job(telegram, job_fleet, eventually):
+    """R-X5: theirs have the lowest priority of all, however early they came."""
+    alice = telegram.add_user("alice")
+    peers = names(telegram, 3)
+    async with job_fleet(alice) as fleet:
+        await fleet.pause("alice")
+        job = await fleet.jobs.bulk_send(peers, "hello")
+        await eventually(lambda: fleet["alice"].status.queued == 1)
+        sending = asyncio.ensure_future(fleet["alice"].send_message("peer0", "at once", priority=0))
+        await eventually(lambda: fleet["alice"].status.queued == 2)
+        await fleet.resume("alice")
+        await sending
+        await job.result(20)
+    assert [each.text for each in telegram.delivered()] == ["at once", *["hello"] * 3]
+
+
 async def test_an_urgent_operation_goes_between_the_pages_of_a_job(telegram, job_fleet, tmp_path):
     """R-Q3, R-Q7: a job's operations are ordinary ones, below all others."""
     alice = telegram.add_user("alice")
