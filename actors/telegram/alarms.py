@@ -17,6 +17,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from telestage.actors.kernel.current import current_task
+
 __all__ = ["Alarm", "Alarms", "Limit"]
 
 
@@ -117,10 +119,11 @@ class Limit(Alarm):
 
     def covers(self, seconds: float) -> bool:
         """Whether the running code is the block's own, and is ended before so many seconds have passed."""
-        return asyncio.current_task() is self._task and self.due <= asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        return current_task(loop) is self._task and self.due <= loop.time() + seconds
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        task = current_task(asyncio.get_running_loop())
         assert task is not None
         self._task = task
         self._before = task.cancelling()

@@ -88,11 +88,11 @@ async def run_operation(
         SessionDead: The session has ended.
         Exception: Whatever the operation raised.
     """
-    clock = asyncio.get_running_loop().time
+    loop = asyncio.get_running_loop()
     left = operation.queue_timeout + operation.timeout  # a whole number of seconds at first: deadlines alike are cheap
     if give_up is not None:
-        left = max(min(left, give_up - clock()), _AT_LEAST)
-    give_up = clock() + left
+        left = max(min(left, give_up - loop.time()), _AT_LEAST)
+    give_up = loop.time() + left
     admitted = False
     priority = operation.priority
     turnstile = book.turnstile
@@ -100,7 +100,7 @@ async def run_operation(
     while True:
         if place is not None:
             await turnstile.enter(operation.correlation_id, place, give_up)
-            left = max(give_up - clock(), _AT_LEAST)
+            left = max(give_up - loop.time(), _AT_LEAST)
         known = book.ref
         session = known if known is not None and known.alive else await ref()
         try:
@@ -114,7 +114,7 @@ async def run_operation(
             )
         except FloodParked as parked:
             wait = max(0.0, parked.until - time.time())
-            if not sits_out or clock() + wait >= give_up or not (parked.again or repeatable):
+            if not sits_out or loop.time() + wait >= give_up or not (parked.again or repeatable):
                 raise
             admitted = True
             if place is not None:
@@ -127,11 +127,11 @@ async def run_operation(
             admitted = True
         except MailboxFull:
             # one that was taken in before isn't refused when all that a flood wait held up come back at once
-            if not admitted or clock() + _ROOM_SECONDS >= give_up:
+            if not admitted or loop.time() + _ROOM_SECONDS >= give_up:
                 raise
             await asyncio.sleep(_ROOM_SECONDS)
         except (ActorRestarted, ActorKilled, ReplyLost) as error:
-            if not repeatable or clock() >= give_up:
+            if not repeatable or loop.time() >= give_up:
                 raise ReplyLost(book.name, operation.kind) from error
             admitted = True
             priority = operation.priority + 1  # it had begun: those that came after it don't go first
@@ -146,7 +146,7 @@ async def run_operation(
         finally:
             if place is not None:
                 turnstile.leave(operation.correlation_id, place)
-        left = give_up - clock()
+        left = give_up - loop.time()
 
 
 def _give_up(session: Ref, operation: AnyOperation) -> None:

@@ -201,12 +201,16 @@ class SessionClient(TelegramClient):
     def _hash_of(self, channel: int) -> tuple[int, int] | None:
         return cast("tuple[int, int] | None", cast(Any, self._mb_entity_cache).hash_map.get(channel))
 
-    async def get_input_entity(self, peer: Any) -> Any:
-        """Telethon's own; a session of the store has its peers there."""
+    def get_input_entity(self, peer: Any) -> Any:
+        """Telethon's own, to be awaited; a session of the store has its peers there."""
         session: object = self.session
         if isinstance(session, StoredSession):
-            await session.recall(peer)
-        return await cast(Any, super()).get_input_entity(peer)  # what Telethon says of its type isn't so
+            return self._recall(session, peer)
+        return cast(Any, super()).get_input_entity(peer)  # what Telethon says of its type isn't so
+
+    async def _recall(self, session: StoredSession, peer: Any) -> Any:
+        await session.recall(peer)
+        return await cast(Any, super()).get_input_entity(peer)
 
     async def met(self, id: int) -> Any:
         """The input peer of an id, if this session has met it; None if not. Telethon itself would ask Telegram."""
@@ -222,6 +226,10 @@ class SessionClient(TelegramClient):
         """Knows where the channels stand that are among the `most` chats of the account that were active last."""
         async for _ in self.iter_dialogs(most):
             pass
+
+    def __call__(self, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None) -> Any:
+        """Telethon's own, to be awaited, without a coroutine around that of the call."""
+        return self._call(self._sender, request, ordered=ordered)
 
     async def _call(
         self, sender: Any, request: Any, ordered: bool = False, flood_sleep_threshold: int | None = None
@@ -245,13 +253,7 @@ class SessionClient(TelegramClient):
             if isinstance(request, GetDifferenceRequest | GetChannelDifferenceRequest):
                 return await self._difference(request)
         else:
-
-            async def call(client: Any) -> object:
-                # the session may have another client by then; a sender of another data centre is this one's
-                through = client._sender if sender is self._sender else sender
-                return await client._call(through, request, ordered=ordered)
-
-            return await self._route(requests, call)
+            return await self._from_outside(sender, requests, request, ordered)
         turnstile = self._turnstile
         if turnstile.armed:
             await turnstile.admit(requests, turn)
@@ -282,6 +284,14 @@ class SessionClient(TelegramClient):
 
     async def _create_exported_sender(self, dc_id: Any) -> Any:
         return await new_sender(self, dc_id, self.alarms, self._rpc_timeout)
+
+    async def _from_outside(self, sender: Any, requests: Sequence[TLRequest], request: Any, ordered: bool) -> Any:
+        async def call(client: Any) -> object:
+            # the session may have another client by then; a sender of another data centre is this one's
+            through = client._sender if sender is self._sender else sender
+            return await client._call(through, request, ordered=ordered)
+
+        return await self._route(requests, call)
 
     async def _difference(self, request: Any) -> Any:
         """Fetches what was missed; where Telegram can't give it now, that is tried again, and the rest goes on."""

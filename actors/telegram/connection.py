@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
@@ -23,7 +23,7 @@ from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.scope import housekeeping
 from telestage.actors.telegram.transport import replace_link
 
-__all__ = ["Connection", "ConnectionLost", "LeaseEnded", "Overdue"]
+__all__ = ["Connection", "ConnectionLost", "LeaseEnded", "Overdue", "Resisted"]
 
 _log = logging.getLogger("telestage.session")
 
@@ -48,6 +48,14 @@ class LeaseEnded(ConnectionError):
 
 class Overdue(TimeoutError):
     """The seconds given to `Connection.within` have passed."""
+
+
+class Resisted(Protocol):
+    """Who gives a block its time."""
+
+    def resists(self) -> None:
+        """The block still runs 1 s after its end was asked for."""
+        ...
 
 
 class Connection:
@@ -131,18 +139,18 @@ class Connection:
         if ended.done() and not ended.cancelled():
             ended.exception()  # looked at: a connect that failed has told it already
 
-    def within(self, seconds: float, resists: Callable[[], None] | None = None) -> Deadline:
+    def within(self, seconds: float, owner: Resisted | None = None) -> Deadline:
         """Runs the block of a `with` for up to `seconds`, and no longer than there is a connection.
 
         Args:
-            resists: Is called if the block still runs 1 s after its end was asked for, unless `Deadline.leave` was
-                called: by who gives it, when the block has ended or doesn't matter any more.
+            owner: Is told if the block resists, unless it has called `Deadline.leave`: when the block has ended or
+                doesn't matter any more.
 
         Raises:
             Overdue: The seconds have passed.
             ConnectionLost: The client has given up.
         """
-        return Deadline(self, seconds, resists)
+        return Deadline(self, seconds, owner)
 
     def tasks(self, owner: str) -> Iterator[TaskDetails]:
         """The tasks that Telethon runs for this client now (R-T1). They have their names from here."""
@@ -185,24 +193,24 @@ class Connection:
 class Deadline(Limit):
     """What `Connection.within` gives."""
 
-    __slots__ = ("_connection", "_resisting", "_resists")
+    __slots__ = ("_connection", "_owner", "_resisting")
 
-    def __init__(self, connection: Connection, seconds: float, resists: Callable[[], None] | None) -> None:
+    def __init__(self, connection: Connection, seconds: float, owner: Resisted | None) -> None:
         super().__init__(connection.client.alarms, seconds)
         self._connection = connection
-        self._resists = resists
+        self._owner = owner
         self._resisting: Alarm | None = None
 
     def expire(self) -> None:
         """The time is over, now."""
-        if not self.expired and self._resists is not None:
+        if not self.expired and self._owner is not None:
             left = max(0.0, self.due - asyncio.get_running_loop().time())
-            self._resisting = self._alarms.after(left + _RESISTS_SECONDS, self._resists)
+            self._resisting = self._alarms.after(left + _RESISTS_SECONDS, self._owner.resists)
         super().expire()
 
     def leave(self) -> None:
         """The block is left, or left behind: whether it ends is nobody's business any more."""
-        self._resists = None
+        self._owner = None
         if self._resisting is not None:
             self._resisting.cancel()
             self._resisting = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from telethon import TelegramClient
@@ -264,10 +264,12 @@ class SessionHandle(ReadsHistory):
             queue_timeout=limits.queue_timeout,
         )
 
-    async def _run(self, operation: AnyOperation, *, repeatable: bool, expecting: type[R] | None = None) -> Any:
+    def _run(
+        self, operation: AnyOperation, *, repeatable: bool, expecting: type[R] | None = None
+    ) -> Coroutine[Any, Any, Any]:
         if self._book.draining and not self._for_jobs:
             raise SessionDraining(self._book.name)
-        return await run_operation(
+        return run_operation(
             self._book,
             self._ref,
             operation,

@@ -25,7 +25,7 @@ from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.monitor import MonitorActor
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.router import Route, Router, find_route
-from telestage.actors.telegram.scope import Turn, in_turn
+from telestage.actors.telegram.scope import Turn
 from telestage.actors.telegram.shapes import method_of
 from telestage.actors.telegram.turnstile import HeldBack
 from telestage.messages import Kind
@@ -115,7 +115,7 @@ class SessionMonitors:
             ):
                 book.running = Running(_KIND.value, operation, what, time.time())
                 try:
-                    with in_turn(Turn(kind=_KIND.value)), book.connection.within(self._limits.timeout(Kind.OTHER)):
+                    with Turn(kind=_KIND.value), book.connection.within(self._limits.timeout(Kind.OTHER)):
                         route = await find_route(book.connection.client, spec, book.checkpoint)
                 finally:
                     book.running = None

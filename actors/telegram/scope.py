@@ -15,19 +15,26 @@ import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from telestage.actors.kernel.current import current_task
 from telestage.actors.telegram.alarms import Limit
 from telestage.actors.telegram.errors import FloodParked
 from telestage.actors.telegram.pacing import Place
 from telestage.messages import Kind
 
-__all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "in_turn", "named"]
+__all__ = ["HOUSEKEEPING", "Turn", "current_scope", "housekeeping", "named"]
 
 
 class Turn:
-    """One turn of a session. After its end, calls that its tasks still make are operations of their own."""
+    """One turn of a session: the block of a `with`, and the tasks made in it.
+
+    After its end, calls that its tasks still make are operations of their own.
+    """
 
     __slots__ = (
+        "_before",
         "_random_id",
+        "_task",
+        "_token",
         "_used",
         "active",
         "again",
@@ -36,6 +43,7 @@ class Turn:
         "kind",
         "name",
         "place",
+        "title",
         "until",
         "wrote",
     )
@@ -52,8 +60,23 @@ class Turn:
         self.until = math.inf  # on the loop's clock
         self.place: Place | None = None  # what it was let in for by the session's turnstile
         self.flood: FloodParked | None = None  # the last that it met
+        self.title: str | None = None  # what debuggers call the task that runs it, from its beginning to its end
         self._random_id = random_id
         self._used = 0
+
+    def __enter__(self) -> None:
+        self._token = _scope.set(self)
+        title = self.title
+        self._task = task = None if title is None else current_task(asyncio.get_running_loop())
+        if task is not None:
+            self._before = task.get_name()
+            task.set_name(title)
+
+    def __exit__(self, *_: object) -> None:
+        self.active = False
+        _scope.reset(self._token)
+        if self._task is not None and self._task.get_name() == self.title:  # else it was left behind, and named so
+            self._task.set_name(self._before)
 
     @property
     def repeatable(self) -> bool:
@@ -88,23 +111,7 @@ def current_scope() -> Turn | _Housekeeping | None:
     return _scope.get()
 
 
-class in_turn:  # noqa: N801 - reads as a statement; a class costs a third of a generator
-    """Runs the block of a `with`, and the tasks made in it, as part of `turn`."""
-
-    __slots__ = ("_token", "_turn")
-
-    def __init__(self, turn: Turn) -> None:
-        self._turn = turn
-
-    def __enter__(self) -> None:
-        self._token = _scope.set(self._turn)
-
-    def __exit__(self, *_: object) -> None:
-        self._turn.active = False
-        _scope.reset(self._token)
-
-
-class named:  # noqa: N801 - as above
+class named:  # noqa: N801 - reads as a statement; a class costs a third of a generator
     """Has the task that runs the block of a `with` that name meanwhile, for debuggers and lists of tasks.
 
     One that was left behind keeps the name that it got then.

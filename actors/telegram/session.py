@@ -1,11 +1,9 @@
 """The session actor: one Telethon client, one mailbox, one operation at a time.
 
 Invariants:
-- An operation runs in a turn of the mailbox, holding a permit of its kind, within its timeout; the
-  permit goes back however the turn ends.
-- What Telegram answers, errors included, is the caller's. The session itself fails only when its
-  connection is lost for good (its supervisor then restarts it, the mailbox kept), and it ends only
-  when Telegram won't have it any more.
+- An operation runs in a turn of the mailbox (see `operating`).
+- The session itself fails only when its connection is lost for good (its supervisor then restarts it, the mailbox
+  kept), and it ends only when Telegram won't have it any more.
 """
 
 from __future__ import annotations
@@ -14,39 +12,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 from telethon import TelegramClient
-from telethon.errors.common import MultiError
 from telethon.tl.tlobject import TLRequest
 
-from telestage.actors.kernel import NO_REPLY, Actor, Directive, Ref, Reply, Supervision, handles
+from telestage.actors.kernel import Actor, Directive, Ref, Supervision, handles
 from telestage.actors.store import StoreError, StoreKeyError
-from telestage.actors.telegram.asking import AnyOperation, run_operation
+from telestage.actors.telegram.asking import run_operation
 from telestage.actors.telegram.board import PermitBoard
-from telestage.actors.telegram.book import Running, SessionBook
+from telestage.actors.telegram.book import MonitorSpec, SessionBook
 from telestage.actors.telegram.calls import CallOperation, GaveUp, RegisterMonitor, RemoveMonitor, kind_of, repeatable
 from telestage.actors.telegram.client import SessionClient
-from telestage.actors.telegram.connection import Connection, ConnectionLost, Deadline, Overdue
-from telestage.actors.telegram.errors import (
-    FloodParked,
-    OperationCancelled,
-    OperationTimeout,
-    ReplyLost,
-    SessionDead,
-    SessionInUse,
-    SessionNotStored,
-)
-from telestage.actors.telegram.failures import flood_reason, flood_seconds, sign_in_reason, terminal_reason
+from telestage.actors.telegram.connection import Connection, ConnectionLost
+from telestage.actors.telegram.errors import FloodParked, SessionDead, SessionInUse, SessionNotStored
+from telestage.actors.telegram.failures import flood_seconds, sign_in_reason, terminal_reason
 from telestage.actors.telegram.floods import end_of
 from telestage.actors.telegram.limits import CONNECTING, UPDATES, Limits
 from telestage.actors.telegram.monitors import SessionMonitors, TakeUp
+from telestage.actors.telegram.operating import Operating
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
 from telestage.actors.telegram.router import Router, find_route
-from telestage.actors.telegram.scope import Turn, in_turn, named
+from telestage.actors.telegram.scope import Turn
 from telestage.actors.telegram.shapes import method_of
 from telestage.actors.telegram.stored import StoredSession
 from telestage.messages import (
@@ -54,7 +43,6 @@ from telestage.messages import (
     FloodStatus,
     Kind,
     Operation,
-    PermitReturned,
     SendMessage,
     SessionChanged,
     SessionState,
@@ -116,8 +104,7 @@ class SessionActor(Actor):
         self._router = Router(book.checkpoint, lambda: self.ref.alive)
         book.turnstile.ledger.on_flood = self._flooded
         self._monitors = SessionMonitors(self, book, manager, limits, board, self._router, self._park)
-        self._turn: Turn | None = None
-        self._deadline: Deadline | None = None  # of the operation that runs
+        self._operating = Operating(self, manager, board, book, self._die)
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -187,33 +174,29 @@ class SessionActor(Actor):
         self._book.enter(SessionState.STOPPED, self._book.reason)
 
     # -- operations --------------------------------------------------------------------------------
+    # Plain functions, each giving the one coroutine that an operation is (see `operating`).
 
     @handles(Operation)
-    async def operate(self, operation: Operation) -> object:
+    def operate(self, operation: Operation) -> Awaitable[object]:
         """Runs a request that may have travelled."""
         request = operation.request
-        turn = Turn(request.random_id if isinstance(request, SendMessage) else None, operation.kind.value)
+        turn = Turn(request.random_id if isinstance(request, SendMessage) else None, operation.kind._value_)
         if isinstance(request.peer, str):
             turn.name = request.peer
-        what = type(request).__name__
-        return await self._answer(operation, turn, lambda client: perform(request, client), what)
+        return self._operating.run(operation, turn, perform, request, type(request).__name__)
 
     @handles(CallOperation)
-    async def call(self, operation: CallOperation) -> object:
+    def call(self, operation: CallOperation) -> Awaitable[object]:
         """Runs any call of the client."""
-        return await self._answer(
-            operation, Turn(kind=operation.kind.value, again=False), operation.function, operation.what
-        )
+        turn = Turn(kind=operation.kind._value_, again=False)
+        return self._operating.run(operation, turn, _called, operation.function, operation.what)
 
     @handles(RegisterMonitor)
-    async def register(self, message: RegisterMonitor) -> object:
+    def register(self, message: RegisterMonitor) -> Awaitable[object]:
         """Starts a monitor in place of any of that name; a filter that can't be changes nothing."""
         spec = message.spec
-
-        async def attach(client: TelegramClient) -> None:
-            await self._monitors.replace(spec, await find_route(client, spec, self._book.checkpoint))
-
-        return await self._answer(message, Turn(kind=message.kind.value), attach, f"monitor {spec.name}")
+        turn = Turn(kind=message.kind._value_)
+        return self._operating.run(message, turn, self._attach, spec, f"monitor {spec.name}")
 
     @handles(RemoveMonitor)
     async def remove(self, message: RemoveMonitor) -> bool:
@@ -223,10 +206,7 @@ class SessionActor(Actor):
     @handles(GaveUp)
     def gave_up(self, message: GaveUp) -> None:
         """Cleans up after a turn that resisted its cancellation, so that it was left behind."""
-        running = self._book.running
-        if running is not None and running.operation_id == message.correlation_id:
-            self._forget_turn()
-            self._manager.signal(PermitReturned(operation_id=self._book.permit_id(message.correlation_id)))
+        self._operating.gave_up(message.correlation_id)
 
     @handles(_Disconnected)
     def disconnected(self, message: _Disconnected) -> None:
@@ -245,95 +225,8 @@ class SessionActor(Actor):
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    async def _answer(self, operation: AnyOperation, turn: Turn, work: Work, what: str) -> object:
-        """Runs one operation and answers it; its errors are the caller's, not the session's."""
-        book = self._book
-        kind = operation.kind._value_  # `value` is a descriptor written in Python, 0.3 us a look
-        reply = self.reply_later()
-        try:
-            if book.turnstile.ledger:
-                flood = book.turnstile.ledger.parked(kind, time.time())
-                if flood is not None:
-                    raise FloodParked(book.name, kind, end_of(flood))
-            held = book.permit_id(operation.correlation_id)
-            async with permit(self, self._manager, self._board, book.name, held, kind, operation.priority):
-                return await self._run(operation, turn, work, what, reply)
-        except ConnectionLost as error:
-            reason = terminal_reason(error.__cause__ or error)
-            if reason is None:
-                reply.fail(ReplyLost(book.name, kind))
-                raise  # the supervisor restarts the session
-            reply.fail(self._die(reason))
-        except Exception as error:
-            reason = terminal_reason(error)
-            reply.fail(error if reason is None else self._die(reason))
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            reply.fail(OperationCancelled(book.name, kind))
-        return NO_REPLY
-
-    async def _run(self, operation: AnyOperation, turn: Turn, work: Work, what: str, reply: Reply) -> object:
-        book = self._book
-        kind, connection = operation.kind._value_, book.connection
-        if connection is None:
-            raise ConnectionLost
-        self._turn = turn
-        turn.place = book.turnstile.placed(operation.correlation_id)
-        book.running = Running(kind, operation.correlation_id, what, time.time())
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        turn.until = began + operation.timeout
-        resists = partial(self._resists, operation, what, reply)
-        try:
-            with in_turn(turn), named(book.task_name), connection.within(operation.timeout, resists) as deadline:
-                self._deadline = turn.deadline = deadline
-                result = await work(connection.client)
-            book.timeouts.note(operation.kind, clock() - began)
-            return result
-        except Overdue:
-            book.timeouts.note(operation.kind, operation.timeout)
-            self._log_overdue(operation, what)
-            raise OperationTimeout(book.name, kind, operation.timeout) from None
-        except ConnectionLost:
-            raise
-        except Exception as error:
-            if turn.flood is not None and (flood_reason(error) is not None or isinstance(error, MultiError)):
-                raise turn.flood from error
-            if not connection.alive and isinstance(error, ConnectionError):
-                raise ConnectionLost from (connection.lost or error)
-            raise
-        finally:
-            if self._turn is turn:  # else it was left behind, and another has taken its place
-                self._forget_turn()
-            book.operations += 1
-
-    def _forget_turn(self) -> None:
-        self._book.running = None
-        if self._turn is not None:
-            self._turn.active = False
-            self._turn = None
-        if self._deadline is not None:
-            self._deadline.leave()
-            self._deadline = None
-
-    def _resists(self, operation: AnyOperation, what: str, reply: Reply) -> None:
-        """An operation that was cancelled at its timeout goes on: its session does without it."""
-        self._log_overdue(operation, f"{what}, which resists,")
-        reply.fail(OperationTimeout(self._book.name, operation.kind, operation.timeout))
-        self.ref.kill(f"{what} resists its cancellation")
-
-    def _log_overdue(self, operation: AnyOperation, what: str) -> None:
-        running = self._book.running
-        _log.warning(
-            "%s: %s (%s, operation %s) cancelled after %.1f s, its timeout; it held a permit all the while",
-            self._book.name,
-            what,
-            operation.kind.value,
-            operation.correlation_id,
-            operation.timeout if running is None else time.time() - running.since,
-        )
+    async def _attach(self, spec: MonitorSpec, client: TelegramClient) -> None:
+        await self._monitors.replace(spec, await find_route(client, spec, self._book.checkpoint))
 
     def _park(self, kind: str, what: str, seconds: float) -> FloodParked:
         flood = self._book.turnstile.ledger.park(kind, what, seconds, "FLOOD_WAIT", time.time())
@@ -436,7 +329,7 @@ class SessionActor(Actor):
             self.ref.signal(_Disconnected(connection, error))
 
     async def _close(self) -> None:
-        self._forget_turn()
+        self._operating.forget()
         self._monitors.close()
         connection, self._book.connection = self._book.connection, None
         if connection is not None:
@@ -466,6 +359,10 @@ class SessionActor(Actor):
     def _enter(self, state: SessionState, reason: str | None = None) -> None:
         self._book.enter(state, reason)
         self._manager.signal(SessionChanged(session=self._book.name, state=self._book.state, reason=self._book.reason))
+
+
+def _called(function: Work, client: TelegramClient) -> Awaitable[object]:
+    return function(client)
 
 
 def _method(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from telestage.actors.telegram.connection import Connection
 from telestage.actors.telegram.handle import new_random_id
 from telestage.actors.telegram.permission import permit
 from telestage.actors.telegram.requests import perform
-from telestage.actors.telegram.scope import Turn, in_turn
+from telestage.actors.telegram.scope import Turn
 from telestage.messages import Kind, SendMessage
 
 __all__ = ["PARTS", "RUNGS"]
@@ -73,7 +73,7 @@ class _Client:
 
     async def send(self, number: int, peer: str, text: str) -> None:
         client: Any = self._connections[number].client
-        with in_turn(Turn(new_random_id())):
+        with Turn(new_random_id()):
             await client.send_message(peer, text)
 
     async def urgent(self, number: int, peer: str, text: str) -> None:
@@ -89,7 +89,7 @@ class _Deadline(_Client):
     async def send(self, number: int, peer: str, text: str) -> None:
         connection = self._connections[number]
         client: Any = connection.client
-        with in_turn(Turn(new_random_id())), connection.within(_SECONDS):
+        with Turn(new_random_id()), connection.within(_SECONDS):
             await client.send_message(peer, text)
 
 
@@ -101,7 +101,7 @@ class _Sender(Actor):
     @handles(SendMessage)
     async def send(self, request: SendMessage) -> object:
         connection = self._connection
-        with in_turn(Turn(request.random_id)), connection.within(_SECONDS):
+        with Turn(request.random_id), connection.within(_SECONDS):
             return await perform(request, connection.client)
 
 

@@ -12,7 +12,7 @@ from telestage.actors.telegram.calls import kind_of, repeatable
 from telestage.actors.telegram.failures import flood_seconds, is_peer_flood, sign_in_reason, terminal_reason
 from telestage.actors.telegram.histogram import Histogram
 from telestage.actors.telegram.requests import peer_of
-from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope, housekeeping, in_turn
+from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope, housekeeping
 from telestage.messages import Kind
 
 PEER = types.InputPeerUser(5, 6)
@@ -91,7 +91,7 @@ def test_a_scope_holds_for_its_block_and_for_what_is_begun_in_it():
     """R-Q1: a turn that is over is known as over, wherever it was handed on to."""
     assert current_scope() is None
     turn = Turn()
-    with in_turn(turn):
+    with turn:
         assert current_scope() is turn
         inherited = contextvars.copy_context()
         with housekeeping():
