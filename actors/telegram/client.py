@@ -57,6 +57,7 @@ from telestage.actors.telegram.failures import flood_seconds
 from telestage.actors.telegram.gate import ConnectGate
 from telestage.actors.telegram.histories import instead
 from telestage.actors.telegram.limits import Limits
+from telestage.actors.telegram.opening import Opener
 from telestage.actors.telegram.packing import AcknowledgingPacker
 from telestage.actors.telegram.scope import HOUSEKEEPING, Turn, current_scope
 from telestage.actors.telegram.shapes import shape_of
@@ -153,6 +154,7 @@ class SessionClient(TelegramClient):
         sender._updates_queue = self._updates_queue
         sender._send_queue = AcknowledgingPacker(sender, self._log)
         sender._try_connect = self._try_connect
+        self._opener = Opener(sender)
 
     @property
     def updates_error(self) -> BaseException | None:
@@ -241,7 +243,7 @@ class SessionClient(TelegramClient):
         """
         requests = list(request) if isinstance(request, list | tuple) else [request]
         scope = current_scope()
-        if isinstance(scope, Turn) and scope.active:
+        if isinstance(scope, Turn):
             for each in requests:
                 if isinstance(getattr(each, "random_id", None), int):
                     random_id = scope.next_random_id()
@@ -396,6 +398,7 @@ class SessionClient(TelegramClient):
     async def _try_connect(self, attempt: int) -> bool:
         """One attempt to connect, of the first connect or of a reconnect; in place of the sender's own method."""
         sender: Any = self._sender
+        sender._connection.take = self._opener
         try:
             if self._gate is None:
                 await sender._connection.connect(timeout=sender._connect_timeout)

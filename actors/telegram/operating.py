@@ -20,7 +20,7 @@ from typing import Any
 
 from telethon.errors.common import MultiError
 
-from telestage.actors.kernel import NO_REPLY, Actor, Ref
+from telestage.actors.kernel import NO_REPLY, Actor, Ref, Reply
 from telestage.actors.telegram.asking import AnyOperation
 from telestage.actors.telegram.board import PermitBoard
 from telestage.actors.telegram.book import Running, SessionBook
@@ -59,6 +59,7 @@ class Operating:
         self._die = die
         self._turn: Turn | None = None
         self._operation: AnyOperation | None = None
+        self._reply: Reply | None = None
         self._deadline: Deadline | None = None
 
     async def run(self, operation: AnyOperation, turn: Turn, work: Work, subject: object, what: str) -> object:
@@ -74,6 +75,8 @@ class Operating:
         """
         book = self._book
         kind = operation.kind._value_  # `value` is a descriptor written in Python, 0.3 us a look
+        # of this attempt, for ever: who is left behind must not answer what came after it
+        reply = self._actor.reply_later()
         try:
             if book.turnstile.ledger:
                 flood = book.turnstile.ledger.parked(kind, time.time())
@@ -87,10 +90,11 @@ class Operating:
                 connection = book.connection
                 if connection is None:
                     raise ConnectionLost
-                began = self._begin(operation, turn, what)
+                began = self._begin(operation, turn, what, reply)
                 try:
-                    with turn, connection.within(operation.timeout, self) as deadline:
+                    with connection.within(operation.timeout, self) as deadline:
                         self._deadline = turn.deadline = deadline
+                        turn.begin()
                         result = await work(subject, connection.client)
                     book.timeouts.note(operation.kind, asyncio.get_running_loop().time() - began)
                     return result
@@ -101,8 +105,11 @@ class Operating:
                 except ConnectionLost:
                     raise
                 except Exception as error:
+                    if turn.delivered(error):
+                        return None
                     _raise_meaning(error, turn, connection)
                 finally:
+                    turn.end()
                     if self._turn is turn:  # else it was left behind, and another has taken its place
                         self.forget()
                     book.operations += 1
@@ -111,17 +118,17 @@ class Operating:
         except ConnectionLost as error:
             reason = terminal_reason(error.__cause__ or error)
             if reason is None:
-                self._actor.reply_later().fail(ReplyLost(book.name, kind))
+                reply.fail(ReplyLost(book.name, kind))
                 raise  # the supervisor restarts the session
-            self._actor.reply_later().fail(self._die(reason))
+            reply.fail(self._die(reason))
         except Exception as error:
             reason = terminal_reason(error)
-            self._actor.reply_later().fail(error if reason is None else self._die(reason))
+            reply.fail(error if reason is None else self._die(reason))
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            self._actor.reply_later().fail(OperationCancelled(book.name, kind))
+            reply.fail(OperationCancelled(book.name, kind))
         return NO_REPLY
 
     def gave_up(self, operation_id: str) -> None:
@@ -133,7 +140,7 @@ class Operating:
 
     def forget(self) -> None:
         """What runs has ended, or is left behind."""
-        self._book.running = self._operation = None
+        self._book.running = self._operation = self._reply = None
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.active = False
@@ -143,18 +150,17 @@ class Operating:
 
     def resists(self) -> None:
         """An operation that was cancelled at its timeout goes on: its session does without it."""
-        operation, running = self._operation, self._book.running
-        if operation is None or running is None:
+        operation, running, reply = self._operation, self._book.running, self._reply
+        if operation is None or running is None or reply is None:
             return
         self._log_overdue(operation, f"{running.what}, which resists,")
-        error = OperationTimeout(self._book.name, operation.kind, operation.timeout)
-        self._actor.reply_later().fail(error)
+        reply.fail(OperationTimeout(self._book.name, operation.kind, operation.timeout))
         self._actor.ref.kill(f"{running.what} resists its cancellation")
 
-    def _begin(self, operation: AnyOperation, turn: Turn, what: str) -> float:
+    def _begin(self, operation: AnyOperation, turn: Turn, what: str, reply: Reply) -> float:
         """Notes that it runs from now on, which it returns, on the loop's clock."""
         book = self._book
-        self._turn, self._operation = turn, operation
+        self._turn, self._operation, self._reply = turn, operation, reply
         book.running = Running(operation.kind._value_, operation.correlation_id, what, time.time())
         turn.place = book.turnstile.placed(operation.correlation_id)
         turn.title = book.task_name

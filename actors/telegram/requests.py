@@ -5,11 +5,12 @@ A page is one call to Telegram, so an urgent operation waits for one page at mos
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import singledispatch
 from typing import Any
 
 import msgspec
-from telethon import errors, types, utils
+from telethon import types, utils
 from telethon.extensions.binaryreader import BinaryReader
 from telethon.tl.functions.channels import GetParticipantsRequest
 from telethon.tl.tlobject import TLObject
@@ -60,20 +61,18 @@ async def resolve(client: Any, peer: Peer) -> Any:
 
 
 @singledispatch
-async def perform(request: object, client: Any) -> object:
-    """Does what the request says and returns Telegram's answer in Telethon's terms."""
+def perform(request: object, client: Any) -> Awaitable[object]:
+    """Does what the request says, once awaited, and returns Telegram's answer in Telethon's terms."""
     raise TypeError(f"no session can do a {type(request).__qualname__}")
 
 
 @perform.register
-async def _send(request: SendMessage, client: Any) -> object:
+def _send(request: SendMessage, client: Any) -> Awaitable[object]:
     peer = request.peer  # an id or a name Telethon itself resolves as it sends
     if isinstance(peer, bytes):
-        peer = await resolve(client, peer)
-    try:
-        return await client.send_message(peer, request.text, **request.options)
-    except errors.RandomIdDuplicateError:
-        return None  # an earlier attempt, whose answer was lost, has delivered it
+        peer = _reader(peer).tgread_object()
+    sending: Awaitable[object] = client.send_message(peer, request.text, **request.options)
+    return sending
 
 
 @perform.register

@@ -15,6 +15,8 @@ import math
 from collections.abc import Iterator
 from contextvars import ContextVar
 
+from telethon.errors import RandomIdDuplicateError
+
 from telestage.actors.kernel.current import current_task
 from telestage.actors.telegram.alarms import Limit
 from telestage.actors.telegram.errors import FloodParked
@@ -34,7 +36,6 @@ class Turn:
         "_before",
         "_random_id",
         "_task",
-        "_token",
         "_used",
         "active",
         "again",
@@ -63,20 +64,32 @@ class Turn:
         self.title: str | None = None  # what debuggers call the task that runs it, from its beginning to its end
         self._random_id = random_id
         self._used = 0
+        self._task: asyncio.Task[object] | None = None
 
-    def __enter__(self) -> None:
-        self._token = _scope.set(self)
+    def begin(self) -> None:
+        """What the running task does, and what it begins, is part of this turn from now on."""
+        _scope.set(self)  # and left so: once it is over it counts for nothing, and setting it back would cost 0.6 us
         title = self.title
         self._task = task = None if title is None else current_task(asyncio.get_running_loop())
         if task is not None:
             self._before = task.get_name()
             task.set_name(title)
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """It is over, for all that were part of it. Idempotent."""
         self.active = False
-        _scope.reset(self._token)
-        if self._task is not None and self._task.get_name() == self.title:  # else it was left behind, and named so
-            self._task.set_name(self._before)
+        task, self._task = self._task, None
+        if task is not None and task.get_name() == self.title:  # else it was left behind, and named so
+            task.set_name(self._before)
+
+    __enter__ = begin
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def delivered(self, error: Exception) -> bool:
+        """Whether this error says that an earlier attempt, whose answer was lost, has delivered its message."""
+        return self._random_id is not None and isinstance(error, RandomIdDuplicateError)
 
     @property
     def repeatable(self) -> bool:
@@ -107,8 +120,9 @@ _scope: ContextVar[Turn | _Housekeeping | None] = ContextVar("telestage_scope", 
 
 
 def current_scope() -> Turn | _Housekeeping | None:
-    """The scope of the running code; None for a call from outside."""
-    return _scope.get()
+    """The scope of the running code; None for a call from outside, or from a turn that is over."""
+    scope = _scope.get()
+    return None if isinstance(scope, Turn) and not scope.active else scope
 
 
 class named:  # noqa: N801 - reads as a statement; a class costs a third of a generator

@@ -6,6 +6,10 @@ the link breaks, sealed for the session that ended with it, goes out first on th
 sent once more as they should be: Telegram gets one request twice at the same moment. (Seen in 1.45: a send repeated
 within 8 microseconds.) Here a packet is on its way once it is sent, and nothing is left over from the link before.
 
+A packet that came whole, while whoever reads waits for the next one, is offered to `take` first, in the step in which
+it came: no task is woken for it, and it is not read from a stream in pieces. That is so for Telethon's usual kind of
+connection; others have their packets read as ever.
+
 Whether the session's lease is still valid is asked here, before each packet, since here everything passes: calls, those
 of Telethon's own loops, acknowledgements. A process that was stopped wakes with packets to send and timers that are
 overdue, and whatever of it runs first finds the lease ended. It is asked once more at the socket itself, with nothing
@@ -19,8 +23,10 @@ import socket
 from collections.abc import Callable
 from functools import cache
 from typing import Any
+from zlib import crc32
 
 from telethon.network.connection.connection import Connection
+from telethon.network.connection.tcpfull import FullPacketCodec
 
 from telestage.actors.store import Lease
 
@@ -38,6 +44,11 @@ class _Direct(Connection):
     """Whether anything came since somebody last set this to False."""
     on_first: Callable[[], None] | None = None
     """Is called once, when the first packet has come, or when there is to come none any more."""
+    take: Callable[[bytes], bool] | None = None
+    """Takes a packet, or returns false: then it is read as usual. Raises nothing."""
+    _reader: Any
+    _between = False
+    """Whether whoever reads waits for a packet of which nothing has come yet."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]  # Telethon's
@@ -46,6 +57,8 @@ class _Direct(Connection):
     async def connect(self, timeout: float | None = None, ssl: object = None) -> None:
         await super().connect(timeout=timeout, ssl=ssl)  # type: ignore[no-untyped-call]  # Telethon's
         self._send_task = self._recv_task = None  # they end with their first step: see below
+        if self.take is not None and type(self._codec) is FullPacketCodec:
+            self._reader.feed_data = self._came
 
     async def send(self, data: bytes) -> None:
         """Writes a packet. Who sends waits while the kernel's buffer is full."""
@@ -62,13 +75,37 @@ class _Direct(Connection):
     async def recv(self) -> Any:
         """Reads a packet. After an error the connection is of no further use: who reads is to disconnect it."""
         while self._connected:
-            packet = await self._recv()  # type: ignore[no-untyped-call]  # Telethon's
+            self._between = not self._reader._buffer
+            try:
+                packet = await self._recv()  # type: ignore[no-untyped-call]  # Telethon's
+            finally:
+                self._between = False
             if packet:
-                self.heard = True
-                if self.on_first is not None:
-                    self._first()
+                self._note()
                 return packet
         raise ConnectionError("Not connected")
+
+    def _came(self, data: bytes) -> None:
+        """What the reader is fed with; without the whole packets at its beginning, as far as they are taken."""
+        take = self.take
+        while self._between and take is not None and len(data) > 12:
+            length = int.from_bytes(data[:4], "little")  # of all of it: length, number, body, checksum
+            end = length - 4
+            if not 12 < length <= len(data) or crc32(data[:end]) != int.from_bytes(data[end:length], "little"):
+                break  # a piece of one, or none: for the codec to read, or to refuse
+            self._note()
+            if not take(data[8:end]):
+                break
+            data = data[length:]
+        if data:
+            self._between = False
+            type(self._reader).feed_data(self._reader, data)
+
+    def _note(self) -> None:
+        """Somebody is there."""
+        self.heard = True
+        if self.on_first is not None:
+            self._first()
 
     async def disconnect(self) -> None:
         """Ends the connection."""

@@ -5,6 +5,7 @@ Telethon does now before changing the test.
 """
 
 import asyncio
+import contextlib
 import inspect
 import logging
 from collections import defaultdict
@@ -28,13 +29,17 @@ from telethon.network import (
     ConnectionTcpObfuscated,
 )
 from telethon.network.connection.connection import Connection
+from telethon.network.connection.tcpfull import FullPacketCodec
 from telethon.network.mtprotosender import MTProtoSender
+from telethon.network.mtprotostate import MTProtoState
 from telethon.network.requeststate import RequestState
 from telethon.sessions import MemorySession, SQLiteSession, StringSession
+from telethon.tl.core import RpcResult
+from telethon.tl.functions import DestroyAuthKeyRequest
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
-from telestage.actors import Limits
+from telestage.actors import Limits, ReplyLost, SessionDead
 from telestage.actors.telegram.checkpoint import Checkpoint
 from telestage.actors.telegram.client import SessionClient
 from telestage.actors.telegram.packing import AcknowledgingPacker
@@ -105,6 +110,33 @@ def test_a_connection_is_used_by_send_and_recv():
     assert "if not task:" in inspect.getsource(helpers._cancel)
     for kind in (ConnectionTcpFull, ConnectionTcpAbridged, ConnectionTcpIntermediate, ConnectionTcpObfuscated):
         assert not {"send", "recv", "_send_loop", "_recv_loop"} & set(vars(kind))
+
+
+def test_what_is_received_goes_by_one_task_that_never_waits_for_anything_but_packets():
+    """`Opener` does in the step in which a packet comes what the task does with it."""
+    source = inspect.getsource(MTProtoSender._recv_loop)
+    handled = [line.strip() for line in source[source.index("try:\n                message =") :].splitlines()]
+    assert handled[:4] == [
+        "try:",
+        "message = self._state.decrypt_message_data(body)",
+        "if message is None:",
+        "continue  # this message is to be ignored",
+    ]
+    assert handled[-4:] == [
+        "try:",
+        "await self._process_message(message)",
+        "except Exception:",
+        "self._log.exception('Unhandled error while processing msgs')",
+    ]
+    assert source.count("await ") == 4  # for a packet, to disconnect, and this
+    assert not inspect.iscoroutinefunction(MTProtoState.decrypt_message_data)
+    assert inspect.getsource(MTProtoSender._process_message).count("await ") == 1
+    sender = MTProtoSender(AuthKey(b"k" * 256), loggers=defaultdict(lambda: logging.getLogger("telethon")))
+    for handler in {each.__func__ for each in sender._handlers.values()} | {MTProtoSender._handle_update}:
+        source = inspect.getsource(handler)
+        disconnects = handler is MTProtoSender._handle_destroy_auth_key
+        assert source.count("await ") == source.count("await self._process_message(") + disconnects
+    assert "self._codec.read_packet(self._reader)" in inspect.getsource(Connection._recv)
 
 
 def test_what_is_sent_goes_by_a_packer():
@@ -365,6 +397,83 @@ async def test_what_is_sent_again_takes_the_acknowledgements_along_that_were_in_
     assert (await packer.get())[0] == [other]
     packer.extend([request, other])
     assert (await packer.get())[0] == [request, other, batch[1]]
+
+
+async def test_an_answer_is_opened_in_the_step_in_which_it_comes(telegram, new_fleet):
+    """The sender's receiving task isn't woken for it."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def watch(client):
+            await client.get_me()
+            reader = client._sender._connection._reader
+            waiter = reader._waiter
+            assert waiter is not None
+            for _ in range(3):
+                assert (await client.get_me()).id == alice.id
+            assert reader._waiter is waiter
+
+        await fleet["alice"].call(watch)
+
+
+async def test_a_packet_that_can_not_be_opened_is_left_to_telethon_which_tells(telegram, new_fleet, caplog):
+    """Of another key, and then the session goes on."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def forge(client):
+            wire = client._sender._connection
+            forged = FullPacketCodec(None).encode_packet(b"x" * 40)
+            assert not wire.take(b"x" * 40)
+            wire._reader.feed_data(forged)
+            return await client.get_me()
+
+        with caplog.at_level(logging.WARNING):
+            assert (await fleet["alice"].call(forge)).id == alice.id
+        assert (
+            "Security error while unpacking a received message: Server replied with an invalid auth key" in caplog.text
+        )
+        assert fleet["alice"].status.restarts == fleet["alice"].status.reconnects == 0
+
+
+async def test_a_session_whose_key_was_destroyed_has_ended(telegram, new_fleet, eventually):
+    """R-X4: the one answer that Telethon's task waits at, for its own disconnect."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def destroy(client):
+            return await client(DestroyAuthKeyRequest())
+
+        with contextlib.suppress(ReplyLost, SessionDead):
+            await fleet["alice"].call(destroy)
+        await eventually(lambda: fleet["alice"].status.state == "dead")
+
+
+async def test_what_handling_a_packet_raises_is_logged_and_the_next_is_handled(telegram, new_fleet, caplog):
+    """As Telethon's own task has it."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+
+        async def fail(client):
+            sender = client._sender
+            handlers = dict(sender._handlers)
+
+            async def broken(message):
+                sender._handlers.update(handlers)
+                await handlers[message.obj.CONSTRUCTOR_ID](message)
+                raise LookupError("on purpose")
+
+            sender._handlers[RpcResult.CONSTRUCTOR_ID] = broken
+            return [(await client.get_me()).id for _ in range(2)]
+
+        with caplog.at_level(logging.ERROR):
+            assert await fleet["alice"].call(fail) == [alice.id, alice.id]
+        assert "Unhandled error while processing msgs" in caplog.text
+        assert "LookupError: on purpose" in caplog.text
 
 
 @pytest.mark.parametrize("handler", [False, True])

@@ -32,7 +32,7 @@ from telestage.actors.kernel.lanes import AGEING
 from telestage.actors.telegram import session as session_module
 from telestage.actors.telegram.asking import AnyOperation
 from telestage.actors.telegram.client import SessionClient
-from telestage.actors.telegram.session import SessionActor
+from telestage.actors.telegram.operating import Operating
 from telestage.actors.testkit import VirtualTimeLoop
 from telestage.messages import Kind, SessionState
 
@@ -158,21 +158,21 @@ class FleetMachine(RuleBasedStateMachine):
         self.runner.get_loop().set_exception_handler(lambda _, context: self.wrongs.append(context))
         self.running: list[Op] = []
         self.stopping = False
-        answer = SessionActor._answer
+        answer = Operating.run
 
-        async def watched(actor: SessionActor, operation: AnyOperation, *rest: Any) -> object:
+        async def watched(runs: Operating, operation: AnyOperation, *rest: Any) -> object:
             op = self.by_function[operation.function]  # all are calls here
-            op.id = actor._book.permit_id(operation.correlation_id)
+            op.id = runs._book.permit_id(operation.correlation_id)
             self.check(op.session.begin, op)
             try:
-                return await answer(actor, operation, *rest)
+                return await answer(runs, operation, *rest)
             finally:
                 if op.session.current is op:
                     op.session.current = None
 
         self.patches = [
             patch.object(session_module, "SessionClient", WiredClient),
-            patch.object(SessionActor, "_answer", watched),
+            patch.object(Operating, "run", watched),
         ]
         for each in self.patches:
             each.start()
