@@ -111,6 +111,45 @@ async def test_a_packet_that_comes_before_anybody_reads_is_read_as_usual():
     assert not taken
 
 
+async def test_a_packet_overtakes_none_that_was_left_to_be_read():
+    """R-M5: whoever reads has been woken for it, but hasn't run yet."""
+    got = []
+    made = link(lambda packet: packet != b"first..." and got.append(packet) is None)
+    reading = asyncio.ensure_future(made.recv())
+    await settle()
+    first, second = packets([b"first...", b"second.."])
+    made._reader.feed_data(first)
+    made._reader.feed_data(second)
+    assert await reading == b"first..."
+    assert await made.recv() == b"second.."
+    assert not got
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_packet_within_a_packet_is_none(together):
+    """A piece that looks like a packet, as what was sent may contain anything."""
+    taken = []
+    made = link(lambda packet: packet != b"first..." and taken.append(packet) is None)
+    first, inner = packets([b"first...", b"inner..."])
+    outer = packets([inner])[0]
+
+    async def read():
+        return [await made.recv(), await made.recv()]
+
+    reading = asyncio.ensure_future(read())
+    await settle()
+    if together:
+        made._reader.feed_data(first + outer[:8])
+    else:
+        made._reader.feed_data(first)
+        await settle()
+        made._reader.feed_data(outer[:8])
+    await settle()
+    made._reader.feed_data(outer[8:])
+    assert await reading == [b"first...", inner]
+    assert not taken
+
+
 async def test_nothing_is_taken_once_whoever_read_has_gone():
     """A reader that was cancelled, as at a disconnect, doesn't read any more."""
     taken = []
