@@ -68,7 +68,7 @@ async def test_a_bulk_send_is_stored_before_it_begins_and_delivers_each_message_
         file.close()
         assert len(stored) == 30
         assert len(telegram.delivered()) < 30
-        status = await job.result(20)
+        status = await job.result(30)
         assert (status.state, status.done, status.failed, status.total) == (JobState.DONE, 30, 0, 30)
         users = {alice.id: "alice", bob.id: "bob"}
         assert {each.random_id: users[each.sender_id] for each in telegram.delivered()} == stored
@@ -92,7 +92,7 @@ async def test_a_stopped_fleet_leaves_its_jobs_and_the_next_one_goes_on(telegram
     assert len(telegram.delivered()) < 60
     async with job_fleet(alice) as fleet:
         for job in (fleet.jobs[1], fleet.jobs[2]):
-            await job.result(20)
+            await job.result(30)
         assert sorted(each.text for each in telegram.delivered()) == ["hello"] * 60
         assert len({each.peer for each in telegram.delivered()}) == 60
         found = ids(output)
@@ -130,10 +130,10 @@ async def test_a_fleet_that_does_not_resume_jobs_does_only_its_own(telegram, job
         file.execute("UPDATE job_messages SET state = 0, random_id = random_id + 1")
     file.close()
     async with job_fleet(alice, resume_jobs=False) as fleet:
-        await (await fleet.jobs.bulk_send(["bob"], "new")).result(10)
+        await (await fleet.jobs.bulk_send(["bob"], "new")).result(30)
         assert (await fleet.jobs[1].status()).state is JobState.WAITING
         await fleet.jobs[1].resume()
-        await fleet.jobs[1].result(10)
+        await fleet.jobs[1].result(30)
     assert [each.text for each in telegram.delivered()][first:] == ["new", "old"]
 
 
@@ -144,7 +144,7 @@ async def test_the_same_key_finds_the_same_job(telegram, job_fleet):
     async with job_fleet(alice) as fleet:
         job = await fleet.jobs.bulk_send(peers, "hello", key="monday")
         assert (await fleet.jobs.bulk_send(peers, "hello", key="monday")).id == job.id
-        await job.result(10)
+        await job.result(30)
         assert (await fleet.jobs.bulk_send(peers, "hello", key="monday")).id == job.id
         for other in ((peers[:2], "hello"), (peers, "bye")):
             with pytest.raises(JobConflict, match="monday"):
@@ -154,7 +154,7 @@ async def test_the_same_key_finds_the_same_job(telegram, job_fleet):
         with pytest.raises(JobUnknown):
             await job.status()
         again = await fleet.jobs.bulk_send(peers, "bye", key="monday")
-        await again.result(10)
+        await again.result(30)
         assert len(telegram.delivered()) == 6
 
 
@@ -172,7 +172,7 @@ async def test_a_paused_job_waits_and_a_resumed_one_goes_on(telegram, job_fleet,
         assert status.state is JobState.PAUSED
         assert status.done == len(telegram.delivered()) < 40
         await job.resume()
-        assert (await job.result(20)).done == len(telegram.delivered()) == 40
+        assert (await job.result(30)).done == len(telegram.delivered()) == 40
 
 
 async def test_a_cancelled_job_has_ended(telegram, job_fleet, eventually):
@@ -185,7 +185,7 @@ async def test_a_cancelled_job_has_ended(telegram, job_fleet, eventually):
         await eventually(lambda: len(telegram.delivered()) >= 5)
         await job.cancel()
         with pytest.raises(JobCancelled):
-            await job.result(10)
+            await job.result(30)
         await eventually(lambda: fleet.tasks.count(type="job") == 0)
         sent = len(telegram.delivered())
         assert (await job.status()).done == sent < 40
@@ -217,14 +217,14 @@ async def test_messages_that_failed_are_tried_again_with_their_random_ids(telegr
     names(telegram, 2)
     async with job_fleet(alice) as fleet:
         job = await fleet.jobs.bulk_send(["peer0", "later_there", "peer1"], "hello")
-        status = await job.result(10)
+        status = await job.result(30)
         assert (status.done, status.failed, status.state) == (2, 1, JobState.DONE)
         (failed,) = [each async for each in job.deliveries(failed=True)]
         assert failed.peer == "later_there"
         assert "later_there" in failed.error
         later = telegram.add_user("later_there")
         assert await job.retry() == 1
-        status = await job.result(10)
+        status = await job.result(30)
         assert (status.done, status.failed) == (3, 0)
         assert await job.retry() == 0
         assert [each.random_id for each in telegram.delivered(to=later)] == [failed.random_id]
@@ -237,7 +237,7 @@ async def test_a_session_that_ends_fails_its_own_share_only(telegram, job_fleet)
     peers = names(telegram, 10)
     async with job_fleet(alice, bob) as fleet:
         telegram.faults.ban(alice)
-        status = await (await fleet.jobs.bulk_send(peers, "hello")).result(10)
+        status = await (await fleet.jobs.bulk_send(peers, "hello")).result(30)
         assert (status.done, status.failed) == (5, 5)
         assert len(telegram.delivered(sender=bob)) == 5
 
@@ -256,7 +256,7 @@ async def test_a_job_waits_for_a_fleet_that_has_its_session(telegram, job_fleet)
         assert len(telegram.delivered(sender=alice)) == 10
         assert (await fleet.jobs[1].status()).state is JobState.WAITING
         fleet.add("bob", session=bob.session)
-        await fleet.jobs[1].result(20)
+        await fleet.jobs[1].result(30)
     assert len(telegram.delivered(sender=bob)) == 10
 
 
@@ -276,7 +276,7 @@ async def test_a_job_is_one_fleets_until_that_has_ended(telegram, job_fleet, eve
         owner = status.owner
         async with job_fleet(bob) as second:
             job = await second.jobs.bulk_send(peers, "another")  # looked for after the first, and so tried after it
-            await job.result(20)
+            await job.result(30)
             assert [each.text for each in telegram.delivered()] == ["another"] * 4
             assert (await second.jobs[1].status()).owner == owner
             await first.stop()
@@ -316,7 +316,7 @@ async def test_a_job_waits_until_a_person_has_sending_resumed(telegram, job_flee
                     break
         assert telegram.delivered() == []
         assert await fleet.resume_sending("alice")
-        assert (await job.result(20)).done == len(telegram.delivered()) == 2
+        assert (await job.result(30)).done == len(telegram.delivered()) == 2
 
 
 async def test_what_is_asked_for_goes_before_the_messages_of_a_job(telegram, job_fleet, eventually):
@@ -355,7 +355,7 @@ async def test_scrapes_write_what_telegram_has_in_each_format(telegram, job_flee
     async with job_fleet(alice) as fleet:
         for name in ("all.jsonl", "all.csv", "all.parquet"):
             job = await fleet.jobs.scrape_history("archive", session="alice", to=tmp_path / name)
-            status = await job.result(10)
+            status = await job.result(30)
             assert (status.done, status.total, status.truncated) == (250, 250, False)
     rows = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == sorted((row["id"] for row in rows), reverse=True)
@@ -386,7 +386,7 @@ async def test_a_part_of_a_history(telegram, job_fleet, tmp_path):
         for name, (options, expected) in cases.items():
             path = tmp_path / f"{name}.jsonl"
             job = await fleet.jobs.scrape_history("archive", session="alice", to=path, **options)
-            assert (await job.result(10)).total == len(expected)
+            assert (await job.result(30)).total == len(expected)
             assert ids(path) == expected, name
 
 
@@ -399,7 +399,7 @@ async def test_members_are_written_once_and_a_truncated_list_is_told(telegram, j
     async with job_fleet(alice) as fleet:
         path = tmp_path / "members.jsonl"
         job = await fleet.jobs.scrape_members("community", session="alice", to=path)
-        status = await job.result(10)
+        status = await job.result(30)
         assert (status.done, status.total, status.truncated) == (listed, 451, listed < 451)
         found = ids(path)
         assert len(found) == len(set(found)) == listed
@@ -425,7 +425,7 @@ async def test_members_that_move_to_a_later_page_are_not_written_again(
             file.execute("UPDATE jobs SET checkpoint = ?", (msgspec.msgpack.encode(moved),))
         file.close()
         await job.resume()
-        assert (await job.result(10)).done == 500
+        assert (await job.result(30)).done == 500
         assert sorted(ids(path)) == sorted(member.id for member in members)
 
 
@@ -442,7 +442,7 @@ async def test_rows_after_the_checkpoint_are_cut_off(telegram, job_fleet, tmp_pa
         with path.open("ab") as file:
             file.write(b'{"id": 1}\n' * 100_000 + b'{"half a ro')
         await job.resume()
-        await job.result(20)
+        await job.result(30)
         assert 0 < before < 1000
         assert len(ids(path)) == len(set(ids(path))) == 1000
 
@@ -459,7 +459,7 @@ async def test_a_file_that_was_changed_fails_the_job(telegram, job_fleet, tmp_pa
         os.truncate(path, 10)
         await job.resume()
         with pytest.raises(JobFailed, match="10 bytes"):
-            await job.result(10)
+            await job.result(30)
 
 
 async def test_a_scrape_that_telegram_refuses_fails_and_can_be_retried(telegram, job_fleet, tmp_path):
@@ -471,9 +471,9 @@ async def test_a_scrape_that_telegram_refuses_fails_and_can_be_retried(telegram,
         telegram.faults.error("messages.getHistory", 400, "CHANNEL_PRIVATE", user=alice)
         job = await fleet.jobs.scrape_history("archive", session="alice", to=path)
         with pytest.raises(JobFailed, match="ChannelPrivate"):
-            await job.result(10)
+            await job.result(30)
         assert await job.retry() == 1
-        await job.result(10)
+        await job.result(30)
         assert len(set(ids(path))) == 500
 
 
