@@ -32,7 +32,7 @@ async def measure(batch: Batch, size: int) -> dict[str, float]:
 async def _serve(contestant: str, workload: str, size: int) -> None:
     chosen = next(known for known in WORKLOADS if known.name == workload)
     async with connected(chosen, contestant) as batch:
-        await batch(size // 4)  # nobody's first call is measured
+        await batch(size)  # nobody's first call is measured, nor the growth of what is kept
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             print(json.dumps(await measure(batch, size)), flush=True)

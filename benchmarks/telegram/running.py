@@ -15,7 +15,7 @@ from benchmarks.telegram.workloads import WORKLOADS
 
 __all__ = ["overhead", "scale_runs"]
 
-_TURNS = 4  # batches of each contestant in each round
+_TURNS = 8  # batches of each contestant in each round; every other time in the opposite order
 _SECONDS = 600.0
 
 
@@ -57,8 +57,8 @@ def overhead(rounds: int, scale: float, loop: str, say: Callable[[str], None]) -
             with ExitStack() as stack:
                 names = RUNGS if workload.ladder else CONTESTANTS
                 turns = {name: stack.enter_context(_contestant(name, workload.name, size, loop)) for name in names}
-                for _ in range(_TURNS):
-                    for name, turn in turns.items():
+                for number_of_turn in range(_TURNS):
+                    for name, turn in list(turns.items())[:: -1 if number_of_turn % 2 else 1]:
                         figures.setdefault(workload.name, {}).setdefault(name, []).append(turn())
             say(f"telegram, round {number} of {rounds}: {workload.title}")
     return figures

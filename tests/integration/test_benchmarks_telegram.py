@@ -53,7 +53,7 @@ def test_contestants_are_processes_that_take_turns(monkeypatch: pytest.MonkeyPat
     said: list[str] = []
     figures = running.overhead(1, 0.01, "asyncio", said.append)
     assert len(said) == 1
-    assert {name: len(batches) for name, batches in figures["sequence"].items()} == {"telestage": 4, "Telethon": 4}
+    assert {name: len(batches) for name, batches in figures["sequence"].items()} == {"telestage": 8, "Telethon": 8}
 
 
 def test_the_page_says_what_a_fleet_costs() -> None:
