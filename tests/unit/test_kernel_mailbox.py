@@ -370,11 +370,28 @@ async def test_senders_that_wait_learn_of_the_stop_at_once(system: ActorSystem) 
     ref.tell("a")
     send = asyncio.create_task(ref.send("b"))
     await asyncio.sleep(0)
-    ref.stop(grace=5)
+    ref.stop(grace=50)
     with pytest.raises(ActorStopped):
-        await send
+        await asyncio.wait_for(send, 5)  # while its handler has its grace
     gate.open.set()
     assert await ref.stopped(1)
+
+
+async def test_senders_that_are_cancelled_leave_the_line(system: ActorSystem) -> None:
+    """R-Q8: also of an actor that is paused, where nobody comes to look."""
+    ref = system.spawn(Recorder, [], capacity=1)
+    assert isinstance(ref, Cell)  # looked at from inside on purpose
+    ref.pause()
+    ref.tell("a")
+    sends = [asyncio.create_task(ref.send(number, timeout=50)) for number in range(3)]
+    await asyncio.sleep(0)
+    assert ref.backlog is not None
+    assert ref.backlog.room is not None
+    assert len(ref.backlog.room) == 3
+    for send in sends:
+        send.cancel()
+    await asyncio.wait(sends)
+    assert ref.backlog.room is None
 
 
 async def test_a_message_not_begun_in_time_is_never_executed(system: ActorSystem) -> None:

@@ -101,6 +101,16 @@ def one_signalled(ref: Ref) -> list[str]:
     return ["signalled", "told"]
 
 
+def only_signalled(ref: Ref) -> list[str]:
+    ref.signal("signalled")
+    return ["signalled"]
+
+
+def stopped(ref: Ref) -> list[str]:
+    ref.stop()
+    return []
+
+
 def paused(ref: Ref) -> list[str]:
     ref.pause()
     ref.tell("told")
@@ -131,7 +141,9 @@ COMINGS = [
     one_asked,
     asked_and_given_up,
     one_signalled,
+    only_signalled,
     paused,
+    stopped,
     one_that_fails,
     drained,
 ]
@@ -213,7 +225,7 @@ async def test_what_comes_while_a_message_is_handled_is_handled_after_it(
         assert log == [*first, *work.due]
         assert ref.waiting == 0
         log.clear()
-        if coming is drained:
+        if coming in (drained, stopped):
             assert not ref.alive
             return
         [figures] = [each for each in system.statistics() if each.path == ref.path]
