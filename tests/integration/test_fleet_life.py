@@ -135,6 +135,7 @@ async def test_the_fleet_knows_its_tasks_by_session_type_and_operation(telegram,
         # the same by session, by type and in all, counted and in detail; and a debugger shows the same names
         (again,) = fleet.tasks.details(type="scraping", session="alice")
         assert (again.name, again.operation, again.state) == (working.name, working.operation, "running")
+        await eventually(lambda: fleet.tasks.details(type="scraping")[0].age > working.age)
         assert fleet.tasks.count(type="scraping", session="bob") == 0
         assert fleet.tasks.count() == len(fleet.status().tasks) == sum(fleet.tasks.by_type().values())
         assert fleet.tasks.by_session() == {"alice": len(tasks), "bob": len(tasks) - 1}
