@@ -115,6 +115,8 @@ class Fleet(FleetSessions):
         """
         if self._manager is not None:
             raise RuntimeError("the fleet runs already")
+        for book in self._books.values():
+            book.draining = False
         try:
             await self._lasting.open(list(self._books.values()))
             await self._system.start()

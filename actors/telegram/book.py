@@ -317,7 +317,7 @@ class SessionBook:
         """Starts anew, with another actor system: what the last one left doesn't count."""
         self.state = SessionState.NEW
         self.reason = self.running = self.ref = self.lease = self.in_use = None
-        self.paused = self.draining = False
+        self.paused = False
         self.checkpoint = self.checkpoint.successor()
         for monitor in self.monitors.values():
             monitor.begin(self.keeping)

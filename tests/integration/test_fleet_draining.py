@@ -33,6 +33,20 @@ async def test_what_runs_and_waits_is_done_and_what_is_new_is_refused(telegram, 
         await fleet["alice"].send_message("bob", "again")
 
 
+async def test_a_session_that_is_added_while_the_fleet_drains_takes_nothing_either(telegram, new_fleet):
+    """R-T4: nor does one whose start is under way; the next start of the fleet is another matter."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+    async with fleet:
+        assert await fleet.drain(5.0)
+        fleet.add("bob", session=bob.session)
+        await fleet["bob"].settled()
+        with pytest.raises(SessionDraining):
+            await fleet["bob"].get_me()
+    async with fleet:
+        assert (await fleet["bob"].get_me()).username == "bob"
+
+
 async def test_a_drain_ends_at_its_deadline_whatever_runs(telegram, new_fleet, stubborn, eventually):
     """R-D3: and says that something still does."""
     alice = telegram.add_user("alice")
