@@ -6,6 +6,7 @@ import pytest
 
 from telestage.actors import ActorSystem, AskDirection, Limits, PermitTimeout, handles
 from telestage.actors.telegram.board import PermitBoard
+from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.manager import ManagerActor
 from telestage.actors.telegram.monitor import MonitorActor
 from telestage.actors.telegram.session import Credentials, SessionActor
@@ -99,3 +100,15 @@ async def test_who_got_no_permit_in_time_is_no_longer_in_line(manager):
         await manager.ask(request("late"), timeout=5.0)
     status = board.status().total
     assert (status.in_use, status.waiting, status.refused) == (1, 0, 1)
+
+
+async def test_with_the_manager_all_permits_end(manager):
+    """R-G3: those still held are back, and none is taken without it."""
+    manager, board = manager
+    board.sessions["a"] = SessionBook.__new__(SessionBook)  # its name is all that matters
+    await manager.ask(request("first"), timeout=5.0)
+    manager.stop()
+    assert await manager.stopped(5.0)
+    status = board.status().total
+    assert (status.granted, status.returned, status.in_use) == (1, 1, 0)
+    assert not board.take("a", "second", "sending")
