@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -481,6 +482,37 @@ async def test_an_idle_system_gives_the_event_loop_nothing_to_do(system: ActorSy
     await asyncio.sleep(0)
     assert not ready
     assert not system._root.dispatcher.armed  # type: ignore[union-attr]  # as above
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_an_actor_has_64_messages_and_a_turn_of_the_loop_512(system: ActorSystem, alone: bool) -> None:
+    """Whether they wait in one mailbox, or come one by one, each from a handler."""
+
+    class Ring(Recorder):
+        @handles(int)
+        def go_on(self, number: int) -> None:
+            self.log.append(number)
+            if number < 3000 and alone:
+                self.ref.tell(number + 1)
+
+    log: list[object] = []
+    seen: list[int] = []
+    loop = asyncio.get_running_loop()
+    busy, other = system.spawn(Ring, log), system.spawn(Recorder, log)
+    for number in [0] if alone else range(3000):
+        busy.tell(number)
+    other.tell("other")
+
+    def look() -> None:
+        seen.append(len(log))
+        if log[-1] != 2999 + alone:
+            loop.call_soon(look)
+
+    loop.call_soon(look)
+    await system.idle()
+    assert log.index("other") == (1 if alone else 64)
+    assert 512 <= seen[0] < 512 + 64
+    assert all(512 <= after - before < 512 + 64 for before, after in itertools.pairwise(seen[:5]))
 
 
 async def test_no_actor_starves_another_nor_the_loop(system: ActorSystem) -> None:
