@@ -378,6 +378,16 @@ async def test_senders_that_wait_learn_of_the_stop_at_once(system: ActorSystem) 
     assert await ref.stopped(1)
 
 
+async def test_who_sends_to_a_full_actor_that_is_to_stop_does_not_wait_for_its_end(system: ActorSystem) -> None:
+    ref, gate = await held(system, [], capacity=1)
+    ref.tell("a")
+    ref.stop(grace=50)
+    with pytest.raises(ActorStopped):
+        await asyncio.wait_for(ref.send("b", timeout=50), 5)
+    gate.open.set()
+    assert await ref.stopped(1)
+
+
 async def test_senders_that_are_cancelled_leave_the_line(system: ActorSystem) -> None:
     """R-Q8: also of an actor that is paused, where nobody comes to look."""
     ref = system.spawn(Recorder, [], capacity=1)
