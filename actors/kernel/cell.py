@@ -198,7 +198,7 @@ class Cell(Mailbox):
             if asker is not None:
                 forget_wait(asker, ask.target)  # pyright: ignore[reportPossiblyUnboundVariable]  # nothing before raises
         if expecting is not None and not isinstance(value, expecting):
-            raise WrongReply(ask.target.path, value, expecting)
+            raise WrongReply(ask.target.path, value, expecting)  # pyright: ignore[reportPossiblyUnboundVariable]  # as above
         return value
 
     async def _answer(self, ask: Ask, timeout: float, priority: int, queue_timeout: float | None) -> object:

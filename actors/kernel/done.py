@@ -49,9 +49,6 @@ class Done(asyncio.Future[T]):
         """As a coroutine: there is nothing to close."""
 
 
-Coroutine.register(Done)  # pyright: ignore[reportAttributeAccessIssue]  # an ABC has it, whatever its stub says
-
-
 def done(value: T, loop: asyncio.AbstractEventLoop) -> Coroutine[Any, Any, T]:
     """A `Done`, typed as the coroutine that a type checker can't see it is."""
     return cast("Coroutine[Any, Any, T]", Done(value, loop))

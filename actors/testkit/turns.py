@@ -106,7 +106,8 @@ class ScheduledDispatcher(Dispatcher):
         self.schedule = schedule
         super().__init__(system, loop, tasks, throughput=throughput, rng=random.Random(schedule.seed))
         self._workers = Workers(self._idle)
-        self._idle = self.for_asks = self._workers
+        self._idle = self._workers
+        self.for_asks = self._workers  # pyright: ignore[reportIncompatibleVariableOverride]  # it can be set, too
 
     @property
     def for_asks(self) -> list[Worker]:

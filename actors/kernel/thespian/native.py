@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from thespian.actors import ActorAddress, ActorExitRequest, PoisonMessage
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Correspondent", "Doorkeeper", "Outcome", "Register", "is_native", "wanted_arguments"]
 
 
-def is_native(cls: object) -> bool:
+def is_native(cls: object) -> TypeGuard[type[Actor]]:
     """Whether it is a class of native actors."""
     return isinstance(cls, type) and issubclass(cls, Actor)
 
