@@ -65,9 +65,9 @@ def overhead(rounds: int, scale: float, loop: str, say: Callable[[str], None]) -
 
 
 def scale_runs(runs: int, scale: float, loop: str, say: Callable[[str], None]) -> ScaleFigures:
-    """Very many sessions of each, one contestant after the other."""
+    """Very many sessions of each, one contestant after the other: 1,000 from a quarter of the full scale on."""
     found: ScaleFigures = {}
-    count = max(10, int(1000 * scale))
+    count = max(10, min(1000, int(4000 * scale)))
     for number in range(1, runs + 1):
         for mode, sessions in (("whole", count), ("traced", max(10, count // 5))):
             for name in CONTESTANTS:

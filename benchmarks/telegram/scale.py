@@ -25,7 +25,7 @@ __all__ = ["main", "traced", "whole"]
 
 _SINK = "sink"
 _PERMITS = 50  # the default of a fleet
-_IDLE = 60.0  # seconds, at full scale: Telethon pings once a minute
+_IDLE = 60.0  # seconds, from a quarter of the full scale on: Telethon pings once a minute
 _BUSY = 20.0
 _URGENT = 10  # urgent messages under way at once
 _SETTLE = 3.0  # seconds after all have connected, for what that leaves to do: a burst's workers are let go in there
@@ -49,7 +49,7 @@ async def whole(contestant: str, count: int, scale: float) -> dict[str, float]:
         await asyncio.sleep(_SETTLE)
         gc.collect()
         found["bytes_each"] = (resident_bytes() - before) / count
-        idle = max(1.0, _IDLE * scale)
+        idle = max(1.0, min(_IDLE, 4 * _IDLE * scale))
         cpu = time.process_time()
         await asyncio.sleep(idle)
         found["idle_cpu"] = (time.process_time() - cpu) / idle * 60.0
