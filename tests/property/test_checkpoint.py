@@ -40,6 +40,27 @@ def test_a_checkpoint_is_where_the_longest_row_of_steps_that_are_done_ends(recei
         steps[chosen].release()
 
 
+def test_a_frozen_checkpoint_stays_where_it_is():
+    """R-M5: what a stop takes from the monitors is to come again."""
+    checkpoint = Checkpoint()
+    checkpoint.base(Position(Account(1, 0, NOW, 0), {5: Channel(1, 0)}))
+    step = checkpoint.begin(Position(Account(2, 0, NOW, 0), {5: Channel(2, 0)}))
+    checkpoint.freeze()
+    step.release()
+    assert (checkpoint.account, checkpoint.channels) == (Account(1, 0, NOW, 0), {5: Channel(1, 0)})
+
+
+def test_what_comes_a_second_time_ends_beyond_what_was_received_and_not_at_it():
+    """R-M5: where that is reached exactly, pages of a history may still come."""
+    checkpoint = Checkpoint({0: 10, 5: 20})
+    checkpoint.reached(Position(Account(10, 0, NOW, 0), {5: Channel(20, 0)}))
+    assert checkpoint.rewound == {0: 10, 5: 20}
+    checkpoint.reached(Position(Account(11, 0, NOW, 0), {5: Channel(20, 0)}))
+    assert checkpoint.rewound == {5: 20}
+    checkpoint.reached(Position(None, {5: Channel(21, 0)}))
+    assert checkpoint.rewound == {}
+
+
 @given(st.lists(st.sampled_from(["new", "edit", "delete"]), max_size=30), st.randoms())
 def test_a_difference_is_put_in_the_order_in_which_it_happened(kinds, rng):
     """R-M5: exactly, unless messages were written and deleted in between."""
