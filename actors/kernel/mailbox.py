@@ -24,17 +24,15 @@ from telestage.actors.kernel.envelope import Envelope, bare
 from telestage.actors.kernel.errors import MailboxFull
 from telestage.actors.kernel.flags import AHEAD, CLOSED, FINAL
 from telestage.actors.kernel.lanes import Lanes
-from telestage.actors.kernel.overflow import Overflow, RoomForAsk, drop_oldest
+from telestage.actors.kernel.overflow import Overflow, drop_oldest
 from telestage.actors.kernel.ref import DEFAULT_ASK_TIMEOUT, Ref
+from telestage.actors.kernel.room import WaitingAsk, WaitingSend
 from telestage.actors.kernel.spec import UNBOUNDED, Spec
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.dispatcher import Dispatcher
 
-__all__ = ["Backlog", "Mailbox", "Sending"]
-
-_Waiting = tuple[asyncio.Future[None] | RoomForAsk, object, int]  # a sender, its message, and the priority of that
-
+__all__ = ["Backlog", "Mailbox"]
 
 # by name, as `Overflow.BLOCK` takes 0.1 us to look up (3.11)
 _BLOCK = Overflow.BLOCK
@@ -47,29 +45,9 @@ class Backlog:
 
     __slots__ = ("lanes", "room", "stale")
 
-    def __init__(self) -> None:
-        self.lanes: Lanes | None = None  # instead of `inbox` and `rest`, once priorities are in use
-        self.room: deque[_Waiting] | None = None  # senders waiting for room
-        self.stale = 0  # asks among the waiting whose askers gave up
-
-
-class Sending:
-    """A sender that waits for room, as its deadline sees it."""
-
-    __slots__ = ("_entry", "_mailbox")
-
-    def __init__(self, mailbox: Mailbox, entry: _Waiting) -> None:
-        self._mailbox = mailbox
-        self._entry = entry
-
-    @property
-    def settled(self) -> bool:
-        """Whether it waits no longer."""
-        return self._entry[0].done()
-
-    def expire(self, seconds: float) -> None:
-        """It has waited for `seconds`."""
-        self._mailbox.no_room(self._entry)
+    lanes: Lanes | None  # instead of `inbox` and `rest`, once priorities are in use
+    room: deque[WaitingSend | WaitingAsk] | None  # who waits for room
+    stale: int  # asks among the waiting whose askers gave up
 
 
 class Mailbox(Ref):
@@ -135,17 +113,22 @@ class Mailbox(Ref):
     ) -> Coroutine[Any, Any, None]:
         if sender is not None:
             message = Envelope(message, sender)
-        inbox = self.inbox
-        if inbox is not None and priority == 0 and self.backlog is None:
+        if priority == 0 and self.backlog is None:
+            inbox = self.inbox
+            if inbox is None:
+                self.inbox = [message]
+                self.dispatcher.requeue(self)
+                return self.dispatcher.done
             limit = self.limit
             if limit is None or len(inbox) < limit:
                 inbox.append(message)  # as `admit`, without the call
                 return self.dispatcher.done
-        try:
-            if self._admit_now(message, priority):
-                return self.dispatcher.done
-        except Exception as error:
-            return raised(error)  # to who awaits, so that `gather` may collect it
+        if not self._full():
+            try:
+                if self._admit_now(message, priority):
+                    return self.dispatcher.done
+            except Exception as error:
+                return raised(error)  # to who awaits, so that `gather` may collect it
         return self._admit_in_time(message, priority, timeout)
 
     def _admit_now(self, message: object, priority: int) -> bool:
@@ -155,7 +138,7 @@ class Mailbox(Ref):
             MailboxFull: He doesn't want to wait for any.
             Exception: The actor has stopped.
         """
-        if (self.backlog is not None and self.backlog.room is not None) or self._has_to_wait():
+        if self.backlog is not None and self.backlog.room is not None:
             return False
         refusal = self.admit(message, priority)
         if refusal is None:
@@ -167,33 +150,33 @@ class Mailbox(Ref):
 
     async def _admit_in_time(self, message: object, priority: int, timeout: float) -> None:
         """Waits for room, behind those who do already, and takes the message of a sender in."""
-        if self._admit_now(message, priority):
-            return  # there was room by the time that this was awaited
-        more = self.more()
-        if more.room is None:
-            more.room = deque()
-        waiter: asyncio.Future[None] = self.dispatcher.loop.create_future()
-        entry = (waiter, message, priority)
-        more.room.append(entry)
-        sending = Sending(self, entry)
-        deadline = self.dispatcher.room_deadlines[timeout]
-        deadline.add(sending)
+        dispatcher = self.dispatcher
+        full = self._full()
+        if full and dispatcher.hurry(self):
+            full = self._full()
+        if not full and self._admit_now(message, priority):
+            return  # there is room by now
+        future: asyncio.Future[None] = dispatcher.loop.create_future()
+        waiting = WaitingSend(message, priority, self, future)
+        self._wait_for_room(waiting)
+        deadline = dispatcher.room_deadlines[timeout]
+        deadline.add(waiting)
         try:
-            await waiter
+            await future
         except asyncio.CancelledError:
-            self._leave_room(entry)
+            self._leave_room(waiting)
             raise
         finally:
-            deadline.done(sending)
+            deadline.done(waiting)
 
-    def _has_to_wait(self) -> bool:
-        """Whether a sender surely has to: `admit` finds out, too, but makes an error of it, which takes longer."""
-        return (
-            self.backlog is None
-            and not self.flags & CLOSED
-            and self.spec.overflow not in _AT_ONCE
-            and self.held() >= self.spec.capacity
-        )
+    def _full(self) -> bool:
+        """Whether a sender surely has to wait: `admit` finds out, too, but makes an error of it, which takes longer."""
+        if self.backlog is not None or self.flags & CLOSED or self.spec.overflow in _AT_ONCE:
+            return False
+        inbox = self.inbox
+        rest = self.rest
+        held = (len(inbox) if inbox else 0) + (0 if rest is None else rest.__length_hint__())  # as `held`
+        return held >= self.spec.capacity
 
     def admit(self, message: object, priority: int) -> Exception | None:
         """Takes the message in, or says why not."""
@@ -221,7 +204,13 @@ class Mailbox(Ref):
             ):
                 self.count(refused=1)
                 return MailboxFull(self.path, self.spec.capacity, bare(message))
-            backlog, inbox = self.backlog, self.inbox
+        self._take_in(message, priority)
+        return None
+
+    def _take_in(self, message: object, priority: int) -> None:
+        """Takes the message in; that there is room is known."""
+        backlog = self.backlog
+        inbox = self.inbox
         lanes = backlog.lanes if backlog is not None else None
         if priority and lanes is None:
             lanes = self._use_lanes()
@@ -233,23 +222,20 @@ class Mailbox(Ref):
             self.schedule()
             self.inbox = [message]
         else:
-            inbox = self.inbox  # a purge makes a new one
-            assert inbox is not None
             inbox.append(message)
             limit = self.spec.limit
             self.limit = None if limit is None else limit - self._left_of_batch()
-        return None
 
     def admit_ask(self, ask: Ask, priority: int) -> Exception | None:
         """`admit`; one that is to wait for room does."""
         room = None if self.backlog is None else self.backlog.room
         if self.spec.overflow is _BLOCK and room is not None and not self.flags & CLOSED:
-            room.append((RoomForAsk(ask), ask, priority))
+            self._wait_for_room(WaitingAsk(ask, priority))
             return None
         refusal = self.admit(ask, priority)
         if self.spec.overflow is _BLOCK and isinstance(refusal, MailboxFull):
             self.count(refused=-1)
-            self.more().room = deque([(RoomForAsk(ask), ask, priority)])
+            self._wait_for_room(WaitingAsk(ask, priority))
             return None
         return refusal
 
@@ -276,9 +262,9 @@ class Mailbox(Ref):
     def abandoned_ask(self, ask: Ask) -> None:
         """The asker of a waiting message has given up: its place is free."""
         backlog = self.more()
-        entry = next((entry for entry in backlog.room or () if entry[1] is ask), None)
-        if entry is not None:
-            self._leave_room(entry)
+        waiting = next((waiting for waiting in backlog.room or () if waiting.message is ask), None)
+        if waiting is not None:
+            self._leave_room(waiting)
             return
         backlog.stale += 1
         if backlog.room is not None:
@@ -295,16 +281,22 @@ class Mailbox(Ref):
         if backlog is None:
             return
         room = backlog.room
-        while room:
-            if not self.flags & CLOSED and self.waiting >= self.spec.capacity:
-                return
-            waiter, message, priority = room.popleft()
-            if waiter.done():
-                continue
-            if refusal := self.admit(message, priority):
-                waiter.set_exception(refusal)
-            else:
-                waiter.set_result(None)
+        if self.flags & CLOSED:
+            error = self.gone()
+            while room:
+                room.popleft().refuse(error)
+        elif room:
+            capacity = self.spec.capacity
+            if backlog.stale and self.held() >= capacity:
+                self._purge(backlog)
+            free = capacity - self.held()
+            while room:
+                if free <= 0:
+                    return
+                waiting = room.popleft()
+                if waiting.let_in():
+                    self._take_in(waiting.message, waiting.priority)
+                    free -= 1
         backlog.room = None
 
     def put_back(self, entries: Sequence[tuple[object, int]]) -> None:
@@ -340,7 +332,9 @@ class Mailbox(Ref):
         """The backlog record, made when first needed."""
         backlog = self.backlog
         if backlog is None:
-            backlog = self.backlog = Backlog()
+            backlog = self.backlog = Backlog()  # one without `__init__` is made in half of the time
+            backlog.lanes = backlog.room = None
+            backlog.stale = 0
         return backlog
 
     def tidy(self) -> None:
@@ -361,11 +355,13 @@ class Mailbox(Ref):
         backlog = self.backlog
         if backlog is not None and backlog.lanes is not None:
             return len(backlog.lanes)
-        return (len(self.inbox) if self.inbox else 0) + self._left_of_batch()
+        inbox = self.inbox
+        rest = self.rest
+        return (len(inbox) if inbox else 0) + (0 if rest is None else rest.__length_hint__())
 
     def _left_of_batch(self) -> int:
         rest = self.rest
-        return 0 if rest is None else int(rest.__length_hint__())
+        return 0 if rest is None else rest.__length_hint__()
 
     def _take_rest(self) -> list[object]:
         """What is left of the batch, in order; the worker that is at it will find nothing more."""
@@ -393,17 +389,24 @@ class Mailbox(Ref):
             waiting = [*self._take_rest(), *(self.inbox or ())]
             self.inbox = [message for message in waiting if not _settled(message)]
 
-    def no_room(self, entry: _Waiting) -> None:
-        waiter, message, _ = entry
-        if not waiter.done():
-            self._leave_room(entry)
-            self.count(refused=1)
-            waiter.set_exception(MailboxFull(self.path, self.spec.capacity, bare(message)))
+    def _wait_for_room(self, waiting: WaitingSend | WaitingAsk) -> None:
+        """Joins those who wait, as the last one."""
+        backlog = self.more()
+        if backlog.room is None:
+            backlog.room = deque()
+        backlog.room.append(waiting)
 
-    def _leave_room(self, entry: _Waiting) -> None:
+    def no_room(self, waiting: WaitingSend) -> None:
+        """A sender has waited for as long as it may."""
+        if not waiting.settled:
+            self._leave_room(waiting)
+            self.count(refused=1)
+            waiting.refuse(MailboxFull(self.path, self.spec.capacity, bare(waiting.message)))
+
+    def _leave_room(self, waiting: WaitingSend | WaitingAsk) -> None:
         backlog = self.backlog
-        if backlog is not None and backlog.room is not None and entry in backlog.room:
-            backlog.room.remove(entry)
+        if backlog is not None and backlog.room is not None and waiting in backlog.room:
+            backlog.room.remove(waiting)
             if not backlog.room:
                 backlog.room = None
 

@@ -20,7 +20,7 @@ from telestage.actors.kernel.steps import Notice
 if TYPE_CHECKING:
     from telestage.actors.kernel.mailbox import Mailbox
 
-__all__ = ["Overflow", "RoomForAsk", "drop_oldest"]
+__all__ = ["Overflow", "drop_oldest"]
 
 
 class Overflow(enum.Enum):
@@ -34,29 +34,6 @@ class Overflow(enum.Enum):
     """Who brings it waits for room, first come, first served; past its deadline it fails as with `FAIL`."""
     FAIL = "fail"
     """Who brings it gets `MailboxFull`, which carries it."""
-
-
-class RoomForAsk:
-    """An ask that waits for room before a full mailbox, in the place of the future of a sender who does.
-
-    It has its own deadlines. When there is room it is in the mailbox; if the actor stops before, it fails.
-    """
-
-    __slots__ = ("_ask",)
-
-    def __init__(self, ask: Ask) -> None:
-        self._ask = ask
-
-    def done(self) -> bool:
-        """Whether nobody waits for the ask any more."""
-        return self._ask.settled
-
-    def set_result(self, result: None) -> None:
-        """It is in the mailbox."""
-
-    def set_exception(self, exception: BaseException) -> None:
-        """It has been refused."""
-        self._ask.fail(exception)
 
 
 def drop_oldest(mailbox: Mailbox, priority: int) -> bool:

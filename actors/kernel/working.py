@@ -28,14 +28,17 @@ if TYPE_CHECKING:
     from telestage.actors.kernel.lanes import Lanes
     from telestage.actors.kernel.worker import Worker
 
-__all__ = ["AT_REST", "TURN", "work"]
+__all__ = ["AT_REST", "ONE_BATCH", "TURN", "work"]
 
 AT_REST = object()
 """What a worker's coroutine yields when it has nothing to do, and no answer to give."""
 
+ONE_BATCH = object()
+"""What is sent to a worker's coroutine that is to process a batch of the first cell of the run queue, and no more."""
+
 TURN = 512
-"""Messages a turn of the event loop, and asks that a worker runs at once before the loop has one: about 0.1 ms of
-handlers that do nothing."""
+"""Messages a turn of the event loop, and asks and messages that a worker runs at once before the loop has one: about
+0.1 ms of handlers that do nothing."""
 
 
 @types.coroutine
@@ -43,9 +46,9 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     """The life of a worker's coroutine: waits for work, does it, waits again.
 
     A generator, because it then waits by a mere `yield`: what is sent is an ask of an idle cell, to be run at once, or
-    None for the run queue; what is yielded is the answer of that ask, or `AT_REST` if it isn't answered, or by others,
-    too. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets it
-    `yield from` coroutines, which mypy doesn't know.
+    None for the run queue, or `ONE_BATCH`; what is yielded is the answer of that ask, or `AT_REST` if it isn't
+    answered, or by others, too. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets
+    it `yield from` coroutines, which mypy doesn't know.
     """
     ready = dispatcher.ready
     popleft = ready.popleft
@@ -58,7 +61,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     answer: Any = AT_REST
     while True:
         ask = yield answer
-        if ask is not None:
+        if ask is not None and ask is not ONE_BATCH:
             cell = worker.cell = ask.target
             cell.current = ask
             cell.inbox = spare  # no longer idle
@@ -95,12 +98,12 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 if spare:  # put to use, and replaced
                     spare = []
             left_of_asks -= 1
-            if left_of_asks == 0:
+            if left_of_asks <= 0:
                 left_of_asks = TURN
                 dispatcher.defer_asks()
             continue
         answer = AT_REST
-        left_of_turn = TURN
+        left_of_turn = TURN if ask is None else 1
         now = clock()
         while ready:
             cell = popleft()
@@ -266,6 +269,11 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 if ready and not dispatcher.armed:
                     dispatcher.arm()
                 break
+        if ask is not None:
+            left_of_asks += left_of_turn - 1
+            if left_of_asks <= 0:
+                left_of_asks = TURN
+                dispatcher.defer_asks()
 
 
 def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
@@ -275,7 +283,7 @@ def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
         dispatcher.hogs.watched(cell)
     if cell.flags:
         _end_turn(dispatcher, worker, cell)
-    elif cell.held():
+    elif cell.inbox or cell.rest is not None or cell.held():
         dispatcher.ready.append(cell)
     else:
         cell.inbox = None
