@@ -124,7 +124,7 @@ class Dispatcher:
             False, and nothing has run: it isn't its turn.
         """
         ready = self.ready
-        if cell.flags or not len(ready) or ready[-1] is not cell or not (idle := self.for_asks):
+        if not len(ready) or ready[-1] is not cell or not (idle := self.for_asks):
             return False
         worker = idle.pop()
         if worker.spoiled:

@@ -232,6 +232,36 @@ async def test_who_became_ready_before_others_waits_for_its_turn(system: ActorSy
     assert log == [0, 1, "other", 2]
 
 
+async def test_who_became_ready_after_others_is_the_one_that_runs(system: ActorSystem) -> None:
+    """R-E3: not who would be next."""
+    log: list[object] = []
+    other = system.spawn(Runs, log)
+    other.tell("other")
+    ref = await filled(system, log, 0, 1)
+    await ref.send(2)
+    assert log == [0, 1]
+    await emptied(ref)
+    assert log == [0, 1, "other", 2]
+
+
+async def test_a_worker_about_to_end_is_not_made_use_of(system: ActorSystem) -> None:
+    """R-E3: as after a stray `task.cancel()`; a handler that suspended in it would be cancelled."""
+    log: list[object] = []
+
+    async def wait(actor: Runs) -> None:
+        await asyncio.sleep(0)
+        actor.log.append("waited")
+
+    ref = await filled(system, log, wait, 1)
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task() and task.get_name() == "telestage worker":
+            task.cancel()
+    async with asyncio.timeout(5):
+        await ref.send(2)
+    await emptied(ref)
+    assert log == ["waited", 1, 2]
+
+
 async def test_one_that_is_paused_handles_nothing(system: ActorSystem) -> None:
     """R-E3: its senders wait."""
     log: list[object] = []

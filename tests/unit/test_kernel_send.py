@@ -168,3 +168,56 @@ async def test_who_sends_later_does_not_overtake_who_waits(system: ActorSystem) 
         await asyncio.gather(waiting, later)
     await emptied(ref)
     assert log == [gate, 1, 2, 3]
+
+
+async def test_as_many_of_those_who_wait_are_let_in_as_there_is_room(system: ActorSystem) -> None:
+    """R-Q2: each time."""
+    log: list[object] = []
+    held: list[int] = []
+
+    class Looks(Recorder):
+        @handles(int)
+        async def look(self, number: int) -> None:
+            self.log.append(number)
+            held.append(ref.waiting)
+            await asyncio.sleep(0)
+
+    ref = system.spawn(Looks, log, capacity=3)
+    ref.pause()
+    sends = [asyncio.create_task(ref.send(number)) for number in range(20)]
+    await asyncio.sleep(0)
+    ref.resume()
+    async with asyncio.timeout(5):
+        await asyncio.gather(*sends)
+    await emptied(ref)
+    assert log == [*range(20)]
+    assert max(held) <= 3
+
+
+async def test_who_was_cancelled_in_the_turn_that_makes_room_is_not_let_in(system: ActorSystem) -> None:
+    """R-Q8: its cancellation is on its way, and it finds its message not sent."""
+    log: list[object] = []
+    ref = halted(system, log, 1)
+    await ref.send(0)
+    sends = [asyncio.create_task(ref.send(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    ref.resume()  # the turn that makes room comes next, and after it the step of the one cancelled here
+    sends[0].cancel()
+    assert [type(result) for result in await asyncio.gather(*sends, return_exceptions=True)] == [
+        asyncio.CancelledError,
+        type(None),
+    ]
+    await emptied(ref)
+    assert log == [0, 2]
+
+
+async def test_a_stop_passes_over_who_has_just_been_cancelled(system: ActorSystem) -> None:
+    """R-Q8: the others are told."""
+    ref = halted(system, [], 1)
+    await ref.send(0)
+    sends = [asyncio.create_task(ref.send(number)) for number in (1, 2)]
+    await asyncio.sleep(0)
+    sends[0].cancel()
+    ref.stop(grace=0)
+    results = await asyncio.gather(*sends, return_exceptions=True)
+    assert [type(result) for result in results] == [asyncio.CancelledError, ActorStopped]
