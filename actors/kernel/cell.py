@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
@@ -264,7 +264,14 @@ class Cell(Mailbox):
     def resume(self) -> None:
         self.unhalt(PAUSED)
 
-    async def stopped(self, timeout: float) -> bool:
+    def stopped(  # pyright: ignore[reportIncompatibleMethodOverride]  # it is compatible
+        self, timeout: float
+    ) -> Coroutine[Any, Any, bool]:
+        if self.flags & FINAL:
+            return self.dispatcher.stopped
+        return self._stopping(timeout)
+
+    async def _stopping(self, timeout: float) -> bool:
         if not self.flags & FINAL:
             waiter: asyncio.Future[None] = self.dispatcher.loop.create_future()
             waiters = self.kin.stop_waiters

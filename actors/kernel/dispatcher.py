@@ -83,6 +83,7 @@ class Dispatcher:
         self.queue_deadlines = DeadlinesByTime(loop, Ask.expire_in_queue)
         self.room_deadlines = DeadlinesByTime(loop, WaitingSend.expire)
         self.done = done(None, loop)  # what `send` returns where there is room
+        self.stopped = done(True, loop)  # what `stopped` returns of an actor that has
         self._names = count(1)  # which a signal handler may enter twice
         self._resting: list[asyncio.Future[None]] = []  # who waits until no handler is suspended
         self._reserve: list[Worker] = []

@@ -28,6 +28,7 @@ __all__ = ["Terminated", "end", "finish", "out_of_grace", "settle", "stop", "sto
 
 _log = logging.getLogger("telestage.supervision")
 
+_ENDED = FINAL | CLOSED | SIGNALLED
 _NO_MAIL: list[object] = []  # the inbox of who has vanished: none is ever put in
 
 _CHILDREN_PATIENCE = 12.0  # seconds beyond the grace that children get to stop: cancelled, abandoned, hook
@@ -80,7 +81,7 @@ def vanish(cell: Cell) -> bool:
     """
     if cell.inbox is not None or cell.family is not None or cell.flags or cell.actor is None or cell.spec.stopped_hook:
         return False
-    cell.flags = FINAL | CLOSED | SIGNALLED
+    cell.flags = _ENDED
     if cell.dispatcher.life is not None:
         cell.dispatcher.life.tell("stopped", cell, cell.spec.cls)
     cell.limit = 0
@@ -149,7 +150,7 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
     kin = cell.kin
     for child in list(kin.children):
         finish(child, given_up=True)
-    cell.flags |= FINAL | CLOSED | SIGNALLED
+    cell.flags |= _ENDED
     cell.limit = 0
     kin.cancel_all()
     kin.orders.clear()
