@@ -97,8 +97,8 @@ class HandlerTable(dict[type, Handler]):
         super().__init__(declared)
         self._declared = dict(declared)  # resolved over these alone: what was met before must not matter
         self._otherwise = otherwise
-        self.coroutines = {cls for cls, handler in declared.items() if iscoroutinefunction(handler)}
-        """The types whose handlers are `async def`: what they return needn't be looked at."""
+        self.coroutines = {cls: handler for cls, handler in declared.items() if iscoroutinefunction(handler)}
+        """Those that are `async def`, of the types met so far: what they return needn't be looked at."""
         if isinstance(otherwise, HandlerTable):
             for cls in otherwise._declared:
                 self[cls]  # so that `in` knows what is handled
@@ -110,7 +110,7 @@ class HandlerTable(dict[type, Handler]):
             handler = otherwise[cls] if isinstance(otherwise, HandlerTable) else otherwise
         self[cls] = handler
         if iscoroutinefunction(handler):
-            self.coroutines.add(cls)
+            self.coroutines[cls] = handler
         return handler
 
     @classmethod

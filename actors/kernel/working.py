@@ -58,6 +58,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     spare: list[object] = []  # the inbox of who is asked: made anew only if it was put to use
     left_of_asks = TURN
     result: Any
+    handler: Any
     answer: Any = AT_REST
     while True:
         ask = yield answer
@@ -115,17 +116,22 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 len(batch) == 1
                 and not cell.flags
                 and cell.rest is None
-                and (kind := type(batch[0])) is not Ask
-                and kind is not Envelope
+                and (
+                    (handler := cell.spec.handlers.coroutines.get(kind := type(batch[0]))) is not None
+                    or (kind is not Ask and kind is not Envelope)
+                )
             ):
                 # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
                 # go on with. Lanes leave the inbox empty.
                 done = 1
                 item = cell.current = batch.pop()
                 try:
-                    result = cell.spec.handlers[kind](cell.actor, item)
-                    if type(result) is CoroutineType:
-                        yield from result  # type: ignore[misc]  # see above
+                    if handler is not None:
+                        yield from handler(cell.actor, item)
+                    else:
+                        result = cell.spec.handlers[kind](cell.actor, item)
+                        if type(result) is CoroutineType:
+                            yield from result  # type: ignore[misc]  # see above
                 except BaseException as error:
                     _raised(dispatcher, worker, cell, item, error)
                 if not worker.detached:
@@ -182,7 +188,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 # the class of the last message whose handler is `async`, and of the last one whose handler isn't:
                 # most messages are alike, and need no look-up
                 plain: Any = None
-                handler: Any = None
+                handler = None
                 direct: Any = None
                 handle: Any = None
                 while True:
