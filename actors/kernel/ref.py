@@ -91,8 +91,8 @@ class Ref(ABC):
         """`tell` with back-pressure: await it to wait until a bounded mailbox has room, first come, first served.
 
         Where there is room, the message is in the mailbox when the call returns, awaited or not, and the awaiting
-        doesn't suspend. Where there is none, the waiting for room begins when it is awaited. The errors come
-        when it is awaited, too.
+        doesn't suspend. Where there is none, the waiting for room begins when it is awaited, and an actor that has
+        just become ready may process a batch in there, which makes room. The errors come when it is awaited, too.
 
         Args:
             timeout: Seconds to wait for room.
