@@ -14,9 +14,9 @@ It also does with less what a plain client does, three tenths less for a send (b
 queues in between (see `transport`), updates without Telethon's loop of them (see `updatequeue`), and no search for
 Markdown where there is none.
 
-It overrides seven methods of Telethon's that aren't documented: `_call`, by which every request goes, those of
-downloads too; `_create_exported_sender` (see `centres`), `_get_dc`, `_preprocess_updates`, `_parse_message_text`,
-`_handle_auto_reconnect` and `_save_states_and_entities`.
+It overrides eight methods of Telethon's that aren't documented: `_call`, by which every request goes, those of
+downloads too; `_create_exported_sender` (see `centres`), `_get_cdn_client`, `_get_dc`, `_preprocess_updates`,
+`_parse_message_text`, `_handle_auto_reconnect` and `_save_states_and_entities`.
 It has a queue of its own in place of the one of updates and of that of its sender. telethon is pinned to 1.45 for that,
 and tests/integration/test_client.py, or test_other_centres.py, fails when one of them changes.
 """
@@ -33,7 +33,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 from telethon import TelegramClient, errors, types, utils
 from telethon._updates.messagebox import ENTRY_ACCOUNT, GapError
@@ -286,6 +286,12 @@ class SessionClient(TelegramClient):
 
     async def _create_exported_sender(self, dc_id: Any) -> Any:
         return await new_sender(self, dc_id, self.alarms, self._rpc_timeout)
+
+    async def _get_cdn_client(self, cdn_redirect: Any) -> NoReturn:
+        raise NotImplementedError(  # Telethon makes another client, never ends it, and hands the file out encrypted
+            f"{self.label}: Telegram keeps this file on a CDN (data centre {cdn_redirect.dc_id}), in a form that "
+            "Telethon doesn't decrypt; nothing was downloaded"
+        )
 
     async def _from_outside(self, sender: Any, requests: Sequence[TLRequest], request: Any, ordered: bool) -> Any:
         async def call(client: Any) -> object:

@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from telethon import events, helpers
 from telethon._updates.messagebox import MessageBox
+from telethon.client.downloads import _DirectDownloadIter
 from telethon.client.messageparse import MessageParseMethods
 from telethon.client.telegrambaseclient import TelegramBaseClient
 from telethon.client.updates import UpdateMethods
@@ -37,7 +38,8 @@ from telethon.sessions import MemorySession, SQLiteSession, StringSession
 from telethon.tl.core import RpcResult
 from telethon.tl.functions import DestroyAuthKeyRequest
 from telethon.tl.functions.users import GetUsersRequest
-from telethon.tl.types import InputUserSelf
+from telethon.tl.types import InputDocumentFileLocation, InputUserSelf
+from telethon.tl.types.upload import FileCdnRedirect
 
 from telestage.actors import Limits, ReplyLost, SessionDead
 from telestage.actors.telegram.checkpoint import Checkpoint
@@ -228,6 +230,22 @@ async def test_a_text_without_markdown_is_what_telethon_makes_of_it(text):
     for mode in ((), "md", "markdown", None, markdown):
         theirs = await parsed(MessageParseMethods._parse_message_text, mode)
         assert await parsed(SessionClient._parse_message_text, mode) == theirs
+
+
+async def test_a_file_on_a_cdn_is_refused_with_the_reason(telegram, new_fleet):
+    """Telethon would write it as it comes, which is encrypted, and leave a client behind."""
+    assert "self.client._get_cdn_client(cdn_redirect)" in inspect.getsource(_DirectDownloadIter)
+    redirect = FileCdnRedirect(203, b"token", b"key", b"iv", [])
+    async with new_fleet(telegram.add_user("alice")) as fleet:
+
+        async def download(client):
+            return [
+                part
+                async for part in client._iter_download(InputDocumentFileLocation(1, 2, b"", ""), cdn_redirect=redirect)
+            ]
+
+        with pytest.raises(NotImplementedError, match=r"alice: .* CDN \(data centre 203\).*nothing was downloaded"):
+            await fleet["alice"].call(download)
 
 
 async def test_the_overridden_methods_are_used(telegram, new_fleet, eventually):
