@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import msgspec
 from telethon import events
-from telethon.sessions.sqlite import SQLiteSession
 from telethon.sessions.string import StringSession
 
 from telestage.actors import (
@@ -27,6 +26,7 @@ from telestage.actors import (
     StoreKeyError,
     Supervision,
 )
+from telestage.actors.telegram.sources import sqlite_session
 from telestage.cli.checking import loopback_host, monitor_name
 from telestage.cli.errors import CommandError
 from telestage.cli.fleetfile import MonitorTable, ServerTable, SessionTable
@@ -185,7 +185,7 @@ def _opened(table: SessionTable, where: str, loaded: LoadedFile) -> Any:  # Tele
     if not path.is_file():
         raise loaded.wrong(where, "there is no file of that name; make it with `telestage login --output`")
     try:
-        return SQLiteSession(str(path))
+        return sqlite_session(str(path))
     except (sqlite3.Error, OSError) as error:
         raise loaded.wrong(where, f"can't be opened: {error}") from None
 

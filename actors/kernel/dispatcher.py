@@ -19,7 +19,7 @@ import random
 from asyncio.tasks import _enter_task, _leave_task
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from telestage.actors.kernel.ask import Ask
 from telestage.actors.kernel.cell import Cell
@@ -275,7 +275,7 @@ class Dispatcher:
         if self.ready and not self.armed:
             self.arm()
 
-    def _step(self, worker: Worker, what: object) -> bool:
+    def _step(self, worker: Worker, what: Any) -> bool:
         """Has an idle worker work on the run queue; false if a handler suspended in it."""
         try:
             yielded = worker.run(worker.step, what)

@@ -116,8 +116,8 @@ class Mailbox(Ref):
         if priority == 0 and self.backlog is None:
             inbox = self.inbox
             if inbox is None:
+                self.schedule()
                 self.inbox = [message]
-                self.dispatcher.requeue(self)
                 return self.dispatcher.done
             limit = self.limit
             if limit is None or len(inbox) < limit:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import sqlite3
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.limits import Limits
 from telestage.actors.telegram.turnstile import Turnstile
 
-__all__ = ["checked_options", "close_session", "new_book"]
+__all__ = ["checked_options", "close_session", "new_book", "sqlite_session"]
 
 _NAME = re.compile(r"[^/$\s][^/\s]{0,63}")
 
@@ -90,13 +91,34 @@ def _session(name: str, session: Session | str) -> Session:
     if isinstance(session, Session):
         return session
     if isinstance(session, str) and session.endswith(".session"):
-        return SQLiteSession(session)
+        try:
+            return sqlite_session(session)
+        except (sqlite3.Error, OSError) as error:
+            raise ValueError(f"session {name!r}: {session} can't be opened: {error}") from error
     try:
         if isinstance(session, str) and session:
             return StringSession(session)
     except Exception as error:
         raise _no_session(name) from error
     raise _no_session(name)
+
+
+def sqlite_session(path: str) -> Session:
+    """Telethon's session of a `.session` file, which is made if there is none.
+
+    Raises:
+        sqlite3.Error: It isn't such a file, or can't be read. Nothing of it is left open.
+        OSError: Likewise.
+    """
+    session = SQLiteSession.__new__(SQLiteSession)
+    try:
+        session.__init__(path)  # type: ignore[misc]  # after __new__, as its type would
+    except BaseException:
+        connection = vars(session).get("_conn")
+        if connection is not None:
+            connection.close()
+        raise
+    return session
 
 
 def _same_key(one: Session, other: Session) -> bool:

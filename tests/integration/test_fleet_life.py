@@ -1,6 +1,7 @@
 """The life of a fleet: started, changed while it runs, stopped, and nothing left; and what it refuses."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from telethon import events
@@ -240,6 +241,20 @@ def test_a_name_that_can_not_be_is_refused(name):
     fleet = Fleet(1, "hash", limits=Limits.unpaced())
     with pytest.raises(ValueError, match="name"):
         fleet.add(name, session=StringSession())
+    assert len(fleet) == 0
+
+
+def test_a_session_file_that_is_none_is_refused_and_closed(tmp_path):
+    """Bad input: the error says which file, and what is wrong with it."""
+    path = tmp_path / "text.session"
+    path.write_text("this is not a database" * 100)
+    fleet = Fleet(1, "hash", limits=Limits.unpaced())
+    with pytest.raises(
+        ValueError, match=r"'alice': .*text\.session can't be opened: file is not a database"
+    ) as refused:
+        fleet.add("alice", session=str(path))
+    assert [link for link in Path("/proc/self/fd").iterdir() if link.resolve() == path] == []
+    assert refused.value.__cause__ is not None  # which holds on to what it came from
     assert len(fleet) == 0
 
 
