@@ -282,9 +282,8 @@ class Mailbox(Ref):
             return
         room = backlog.room
         if self.flags & CLOSED:
-            error = self.gone()
             while room:
-                room.popleft().refuse(error)
+                room.popleft().refuse(self.gone())
         elif room:
             capacity = self.spec.capacity
             if backlog.stale and self.held() >= capacity:
