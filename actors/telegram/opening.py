@@ -11,9 +11,9 @@ Invariant: packets are handled in the order in which they came, each once.
 from __future__ import annotations
 
 import asyncio
-import types
-from collections.abc import Coroutine, Generator
 from typing import Any
+
+from telethon.tl.types import DestroyAuthKeyOk
 
 __all__ = ["Opener"]
 
@@ -26,6 +26,7 @@ class Opener:
     def __init__(self, sender: Any) -> None:
         self._sender = sender
         self._ending: asyncio.Task[None] | None = None
+        sender._handlers[DestroyAuthKeyOk.CONSTRUCTOR_ID] = self._key_destroyed
 
     def __call__(self, packet: bytes) -> bool:
         """Takes a packet; false leaves it to the sender's own task."""
@@ -38,33 +39,16 @@ class Opener:
             return False
         if message is None:  # it is to be ignored
             return True
-        handling = sender._process_message(message)
         try:
-            waits_for = handling.send(None)
+            sender._process_message(message).send(None)
         except StopIteration:
             return True
         except Exception:
             sender._log.exception("Unhandled error while processing msgs")
             return True
-        # the one thing that is waited for there: the key has been destroyed, and the sender disconnects
-        self._ending = asyncio.get_running_loop().create_task(_rest(handling, waits_for), name="telethon disconnect")
-        return True
+        raise AssertionError(f"what Telethon does with a {type(message.obj).__name__} waits for something")
 
-
-async def _rest(begun: Coroutine[Any, Any, object], waits_for: Any) -> None:
-    await _resumed(begun, waits_for)
-
-
-@types.coroutine
-def _resumed(begun: Coroutine[Any, Any, object], waits_for: Any) -> Generator[Any, Any, None]:
-    """What is left of a coroutine that has been begun, and waits for this future."""
-    try:
-        while True:
-            try:
-                value = yield waits_for
-            except BaseException as error:
-                waits_for = begun.throw(error)
-            else:
-                waits_for = begun.send(value)
-    except StopIteration:
-        return
+    async def _key_destroyed(self, message: Any) -> None:
+        """The one thing that Telethon waits at: the sender disconnects. That takes a task (and must, from 3.12 on)."""
+        ending = self._sender._handle_destroy_auth_key(message)
+        self._ending = asyncio.get_running_loop().create_task(ending, name="telethon disconnect")
