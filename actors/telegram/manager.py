@@ -212,8 +212,9 @@ class ManagerActor(Actor):
 
     @handles(FloodSeen)
     def flood(self, message: FloodSeen) -> None:
-        """Logs a flood wait."""
-        _log.info("%s waits until %.0f for %s (%s)", message.session, message.until, message.kind, message.method)
+        """Logs a flood wait; after PEER_FLOOD nobody knows its end."""
+        until = "a person has it resumed" if message.until is None else f"{message.until:.0f}"
+        _log.info("%s waits until %s for %s (%s)", message.session, until, message.kind, message.method)
 
     def _reclaim(self, session: str) -> None:
         now = monotonic()

@@ -1,7 +1,9 @@
 """Flood waits: the fleet's, not Telethon's; of one session and kind, and seen by everybody."""
 
 import asyncio
+import logging
 import math
+import re
 import time
 
 import pytest
@@ -198,6 +200,21 @@ async def test_peer_flood_pauses_sending_and_nothing_else(telegram, new_fleet):
             assert parked.value.until - time.time() > 890
         assert sum(call.method == "messages.sendMessage" for call in telegram.calls) == 1
         assert (await fleet["alice"].get_me()).username == "alice"
+
+
+@pytest.mark.parametrize(("peer_flood", "until"), [(None, "a person has it resumed"), (900.0, "[0-9]{10}")])
+async def test_the_manager_logs_until_when_a_session_waits(telegram, new_fleet, eventually, caplog, peer_flood, until):
+    """R-X2, R-D4: at INFO, also where nobody knows the time."""
+    alice = telegram.add_user("alice")
+    telegram.add_user("bob")
+    fleet = new_fleet(alice, limits=Limits(peer_flood=peer_flood))
+    with caplog.at_level(logging.INFO, logger="telestage.manager"):
+        async with fleet:
+            telegram.faults.error("messages.sendMessage", 400, "PEER_FLOOD", user=alice)
+            with pytest.raises(FloodParked):
+                await fleet["alice"].send_message("bob", "hi")
+            await eventually(lambda: "alice waits until" in caplog.text)
+    assert re.search(f"alice waits until {until} for sending \\(messages.sendMessage\\)", caplog.text)
 
 
 async def test_after_peer_flood_sending_waits_for_a_person(telegram, new_fleet, tmp_path):
