@@ -121,8 +121,7 @@ async def run_operation(
                 turnstile.leave(operation.correlation_id, place)
             await turnstile.sit_out(wait)
         except HeldBack as held:
-            if place is None:
-                raise
+            assert place is not None, "only what is paced is held back"
             place.needs = (*place.needs, *(key for key in held.needs if key not in place.needs))
             admitted = True
         except MailboxFull:

@@ -143,7 +143,7 @@ async def test_pages_replies_and_calls_are_paced_as_well(telegram, new_fleet):
 
 
 async def test_a_call_that_joins_waits_outside_its_turn(telegram, new_fleet, eventually):
-    """R-X3: it is begun again when there is room, as it has only read until then."""
+    """R-X3: it is begun again once, when there is room, as it has only read until then."""
     alice = telegram.add_user("alice")
     for n in range(3):
         telegram.add_channel(f"news{n}", members=[])
@@ -156,14 +156,35 @@ async def test_a_call_that_joins_waits_outside_its_turn(telegram, new_fleet, eve
             begun.append(n)
             await client(JoinChannelRequest(f"news{n}"))
 
+        before = fleet.status().permits.granted
         joining = [asyncio.ensure_future(fleet["alice"].call(lambda client, n=n: join(client, n))) for n in range(3)]
         await eventually(lambda: len(begun) >= 3)
         began = time.monotonic()
         await fleet["alice"].get_me()
         assert time.monotonic() - began < 0.4
         await asyncio.gather(*joining)
+        assert max(begun.count(n) for n in range(3)) <= 2
+        assert fleet.status().permits.granted - before == len(begun) + 1
     assert len(times(telegram, "channels.joinChannel")) == 3
     check_window(times(telegram, "channels.joinChannel"), 1, 0.5)
+
+
+async def test_who_waits_for_a_flood_keeps_nothing_that_another_may_use(telegram, new_fleet, eventually):
+    """R-X2, R-X3: what a send was let in for, and couldn't do, is for the next one to whom it isn't forbidden."""
+    alice, bob, carol = (telegram.add_user(name) for name in ("alice", "bob", "carol"))
+    fleet = new_fleet(alice, limits=Limits(paces={**FAST, Pace.SENDING: (1, 0.01)}), paced=True)
+    async with fleet:
+        await fleet["alice"].send_message("bob", "before")
+        telegram.faults.error("messages.sendMessage", 420, "SLOWMODE_WAIT_2", user=alice)
+        met = asyncio.ensure_future(fleet["alice"].send_message("bob", "one"))
+        await eventually(fleet.floods)
+        parked = asyncio.ensure_future(fleet["alice"].send_message("bob", "two"))
+        await asyncio.sleep(0)
+        await fleet["alice"].send_message("carol", "meanwhile")
+        assert fleet.floods(), "it was let in before the end of the flood wait"
+        assert [each.text for each in telegram.delivered(to=carol)] == ["meanwhile"]
+        await asyncio.gather(met, parked)
+    assert sorted(each.text for each in telegram.delivered(to=bob)) == ["before", "one", "two"]
 
 
 async def test_a_flood_halves_the_pace(telegram, new_fleet):
