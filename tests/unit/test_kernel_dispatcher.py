@@ -607,6 +607,27 @@ def test_workers_hired_for_a_burst_are_kept_for_the_next_one_and_let_go_in_the_e
     run(main())
 
 
+async def test_a_task_whose_cancellation_was_taken_back_is_used_again(system: ActorSystem) -> None:
+    """As `asyncio.timeout` does when it has run out."""
+
+    def workers() -> set[asyncio.Task[object]]:
+        return {task for task in asyncio.all_tasks() if task.get_name() == "telestage worker"}
+
+    async def run_out(actor: Runs) -> str:
+        try:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return "timed out"
+        return "not timed out"
+
+    ref = system.spawn(Runs)
+    hired = workers()
+    for _ in range(20):
+        assert await ref.ask(run_out) == "timed out"
+    assert workers() == hired
+
+
 @pytest.mark.parametrize("how", ["idle", "by its own handler"])
 async def test_an_ask_is_not_run_in_a_task_that_a_stray_has_cancelled(system: ActorSystem, how: str) -> None:
     """The Task of a worker without work, or one that a handler cancelled and then didn't wait in."""

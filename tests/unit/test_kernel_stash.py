@@ -227,6 +227,32 @@ async def test_an_idle_actor_can_take_messages_back(system: ActorSystem) -> None
     assert valve.actor.log == ["a"]
 
 
+@pytest.mark.parametrize("capacity", [None, 10])
+async def test_taking_back_lets_nothing_new_into_an_actor_that_is_to_stop(
+    system: ActorSystem, capacity: int | None
+) -> None:
+    """It is drained: what it had put aside is handled, what is told from then on is refused."""
+
+    class Closes(Valve):
+        @handles(Connected)
+        def let_all_through(self, message: Connected) -> None:
+            self.ref.stop(drain=True)
+            super().let_all_through(message)
+            self.ref.tell("late")
+            log.append(self.ref.waiting)
+
+        async def stopped(self) -> None:
+            log.extend(self.log)
+
+    log: list[object] = []
+    ref = system.spawn(Closes, capacity=capacity)
+    for message in ("put aside", Connected()):
+        ref.tell(message)
+    assert await ref.stopped(5)
+    assert log == [1, "put aside"]
+    assert [letter.message for letter in system.dead_letters.recent] == ["late"]
+
+
 async def test_an_ask_that_nobody_waits_for_is_not_put_aside(system: ActorSystem) -> None:
     valve = system.spawn(Valve)
     event = asyncio.Event()

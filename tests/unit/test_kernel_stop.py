@@ -146,7 +146,12 @@ async def test_drain_works_off_what_waits_and_takes_nothing_new(system: ActorSys
     assert {letter.message for letter in system.dead_letters.recent} == {"too late"}
 
 
-async def test_drain_takes_nothing_new_without_priorities_either(system: ActorSystem) -> None:
+def dead(system: ActorSystem) -> list[object]:
+    return [letter.message for letter in system.dead_letters.recent]
+
+
+@pytest.mark.parametrize("capacity", [None, 10])
+async def test_drain_takes_nothing_new_without_priorities_either(system: ActorSystem, capacity: int | None) -> None:
     """The batch that a drain begins must not open the mailbox again."""
     log: list[object] = []
 
@@ -155,13 +160,35 @@ async def test_drain_takes_nothing_new_without_priorities_either(system: ActorSy
         async def echo(self, message: int) -> None:
             self.log.append(message)
             self.ref.tell(message + 1)
+            self.log.append(dead(system))
 
-    ref = system.spawn(Echo, log)
+    ref = system.spawn(Echo, log, capacity=capacity)
     ref.tell(1)
     ref.stop(drain=True)
     assert await ref.stopped(1)
-    assert log == [1, "stopped"]
-    assert [letter.message for letter in system.dead_letters.recent] == [2]
+    assert log == [1, [2], "stopped"]
+    assert dead(system) == [2]
+
+
+@pytest.mark.parametrize("capacity", [None, 10])
+@pytest.mark.parametrize("priority", [0, 1])
+async def test_what_is_told_after_a_drain_while_the_hook_runs_is_refused_at_once(
+    system: ActorSystem, capacity: int | None, priority: int
+) -> None:
+    """R-S5: that nothing waits any more, by priorities or without, doesn't open the mailbox again."""
+
+    class Asked(Kid):
+        async def stopped(self) -> None:
+            for message in ("late", "too late"):
+                self.ref.tell(message)
+                self.log.append((self.ref.waiting, dead(system)))
+
+    log: list[object] = []
+    ref = system.spawn(Asked, log, capacity=capacity)
+    ref.tell("told", priority=priority)
+    ref.stop(drain=True)
+    assert await ref.stopped(1)
+    assert log == ["told", (0, ["late"]), (0, ["late", "too late"])]
 
 
 async def test_drain_of_an_actor_that_has_not_started_yet_waits_for_its_start(system: ActorSystem) -> None:
@@ -629,6 +656,39 @@ async def test_an_idle_actor_without_hooks_has_stopped_when_stop_returns(system:
         await ref.ask("late")
     ref.stop()
     assert system.find("/plain") is other
+
+
+@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("before", [0, 1, 100])
+@pytest.mark.parametrize("priority", [0, -1])
+async def test_who_has_done_all_is_idle_before_the_next_actor_has_its_turn(
+    system: ActorSystem, priority: int, before: int, waits: bool
+) -> None:
+    """Whatever it did, and though others are ready: it costs no inbox, and has stopped when `stop` returns."""
+
+    class Works(Actor):
+        @handles(int)
+        def work(self, message: int) -> None:
+            pass
+
+        @handles(str)
+        async def work_last(self, message: str) -> None:
+            if waits:
+                await asyncio.sleep(0)
+            following.tell("stop it")
+
+    class Stops(Actor):
+        @handles(str)
+        def stop_it(self, message: str) -> None:
+            ref.stop()
+            stopped.set_result(isinstance(ref, Cell) and ref.final)
+
+    stopped: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    ref, following = system.spawn(Works), system.spawn(Stops)
+    for number in range(before):
+        ref.tell(number)
+    ref.tell("last", priority=priority)
+    assert await stopped
 
 
 async def test_an_actor_may_stop_itself_as_it_is_made(system: ActorSystem) -> None:

@@ -468,6 +468,34 @@ async def test_kill_of_an_idle_actor_restarts_it_once(system: ActorSystem) -> No
     assert restarts(system, ref) == 1
 
 
+@pytest.mark.parametrize("way", ["asked", "alone", "in a batch"])
+async def test_kill_of_an_idle_actor_that_has_waited_disturbs_nobody_else(system: ActorSystem, way: str) -> None:
+    """The task that its handler waited in is another actor's by then."""
+
+    class Naps(Kid):
+        @handles(float)
+        async def nap(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            tasks.append(asyncio.current_task())
+
+    tasks: list[object] = []
+    ref, other = system.spawn(Naps), system.spawn(Naps)
+    if way == "asked":
+        await ref.ask(0.0)
+    else:
+        if way == "in a batch":
+            ref.tell("before")
+        ref.tell(0.0)
+        await system.idle()
+    nap = asyncio.create_task(other.ask(0.01))
+    await asyncio.sleep(0)
+    ref.kill()
+    await nap
+    assert tasks[0] is tasks[1]
+    assert await ref.ask("up", timeout=5) == "up"
+    assert (restarts(system, ref), restarts(system, other)) == (1, 0)
+
+
 async def test_kill_of_a_suspended_handler_cancels_it_and_tells_its_asker(system: ActorSystem) -> None:
     log: list[object] = []
     ref = system.spawn(Kid, log)
