@@ -234,8 +234,9 @@ async def test_the_grace_lets_a_handler_end_well(system: ActorSystem) -> None:
 
 @pytest.mark.parametrize("drain", [True, False])
 async def test_out_of_grace_the_handler_is_cancelled(system: ActorSystem, drain: bool) -> None:
-    """R-M4, R-T3."""
-    ref = system.spawn(Kid, [])
+    """R-M4, R-T3: and what waits behind it isn't worked off."""
+    log: list[object] = []
+    ref = system.spawn(Kid, log)
     wait = Wait()
     ask = asyncio.create_task(ref.ask(wait))
     await wait.entered.wait()
@@ -244,6 +245,7 @@ async def test_out_of_grace_the_handler_is_cancelled(system: ActorSystem, drain:
     with pytest.raises(ActorStopped):
         await ask
     assert await ref.stopped(1)
+    assert log == ["stopped"]
 
 
 async def test_a_second_stop_may_shorten_the_grace_but_not_lengthen_it(system: ActorSystem) -> None:
@@ -254,6 +256,59 @@ async def test_a_second_stop_may_shorten_the_grace_but_not_lengthen_it(system: A
     ref.stop(grace=0.01)
     ref.stop(grace=30)
     assert await ref.stopped(1)
+
+
+@pytest.mark.parametrize(("drains", "log"), [((True, False), []), ((False, True), []), ((True, True), ["waits"])])
+async def test_a_second_stop_may_end_a_drain_but_not_begin_one(
+    system: ActorSystem, drains: tuple[bool, bool], log: list[object]
+) -> None:
+    """R-S5: nobody waits for the mail if one of those who stop the actor doesn't want it worked off."""
+    handled: list[object] = []
+    ref = system.spawn(Kid, handled)
+    wait = await waiting(ref)
+    ref.tell("waits")
+    for drain in drains:
+        ref.stop(drain=drain)
+    wait.open.set()
+    assert await ref.stopped(1)
+    assert handled == [*log, "stopped"]
+    assert [letter.message for letter in system.dead_letters.recent] == (["waits"] if not log else [])
+
+
+async def test_without_a_grace_nothing_more_is_done(system: ActorSystem) -> None:
+    """A handler whose wait has just ended is cancelled all the same, and no mail is worked off."""
+    log: list[object] = []
+    ref, idle = system.spawn(Kid, log), system.spawn(Kid, log)
+    wait = Wait()
+    ask = asyncio.create_task(ref.ask(wait))
+    await wait.entered.wait()
+    wait.open.set()
+    ref.stop(grace=0)
+    with pytest.raises(ActorStopped):
+        await ask
+    idle.tell("waits")
+    idle.stop(drain=True, grace=0)
+    assert await ref.stopped(1)
+    assert await idle.stopped(1)
+    assert log == ["stopped", "stopped"]
+
+
+async def test_who_stops_in_time_is_not_warned_of(system: ActorSystem, caplog: pytest.LogCaptureFixture) -> None:
+    """Nor is anything of it left behind, though its hook and its children keep its turn waiting."""
+    log: list[object] = []
+
+    class Slow(Kid):
+        async def stopped(self) -> None:
+            await asyncio.sleep(0)
+            await super().stopped()
+
+    ref = system.spawn(Slow, log, 3, "parent")
+    await waiting(ref)
+    ref.stop(grace=0)
+    assert await ref.stopped(1)
+    assert len(log) == 4
+    assert await system.spawn(Kid, log).ask("others go on") == "others go on"
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.usefixtures("impatient")
@@ -491,6 +546,35 @@ async def test_shutdown_names_what_resists_and_returns_in_time(caplog: pytest.Lo
         await asyncio.sleep(0)
 
 
+@pytest.mark.virtual_time
+async def test_a_shutdown_leaves_nobody_waiting_for_room_below_an_actor_that_resists() -> None:
+    """R-D3: its parent never came to stop that child."""
+
+    class Parent(Kid):
+        def __init__(self, log: list[object]) -> None:
+            super().__init__(log)
+            self.spawn(Kid, log, name="child", capacity=1)
+
+    system = await ActorSystem("stubborn").start()
+    parent = system.spawn(Parent, [], name="parent")
+    child = system.find("/parent/child")
+    assert child is not None
+    resist = Resist()
+    parent.tell(resist)
+    await resist.entered.wait()
+    await waiting(child)
+    child.tell("fills it")
+    send = asyncio.create_task(child.send("waits for room", timeout=1000))
+    await asyncio.sleep(0)
+    resisting = await system.shutdown(timeout=2)
+    assert any("/parent" in name for name in resisting)
+    with pytest.raises(ActorStopped):
+        await asyncio.wait_for(send, 1)
+    resist.open.set()
+    while any(task.get_name() in resisting for task in asyncio.all_tasks()):
+        await asyncio.sleep(0)
+
+
 async def test_shutdown_drains_if_asked_to() -> None:
     log: list[object] = []
     system = await ActorSystem().start()
@@ -715,8 +799,20 @@ async def test_nothing_is_kept_of_an_idle_actor_that_has_stopped(system: ActorSy
         refs[number].stop()
         refs[number].stop()
         assert cells[number].elder is cells[number].younger is instances[number]() is None
+        assert cells[number].family is None
     assert [each.path for each in system.statistics()] == [cells[1].path, cells[3].path]
     assert system.find(cells[3].path) is refs[3]
+
+
+async def test_the_instance_of_an_actor_that_took_turns_to_stop_is_not_kept_either(system: ActorSystem) -> None:
+    """Nor its system lane."""
+    ref = system.spawn(Kid, [])
+    assert isinstance(ref, Cell)
+    instance = weakref.ref(ref.actor)
+    ref.stop()
+    ref.signal("comes before the end")
+    assert await ref.stopped(1)
+    assert ref.actor is ref.kin.control is instance() is None
 
 
 async def test_an_idle_actor_stops_with_the_error_it_is_stopped_with(system: ActorSystem) -> None:

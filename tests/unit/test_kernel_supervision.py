@@ -711,10 +711,20 @@ async def test_a_watcher_that_ends_first_leaves_nothing(system: ActorSystem) -> 
     await watcher.ask(Watch(watched))
     watcher.stop()
     assert await watcher.stopped(1)
-    assert not watched.kin.watchers  # type: ignore[attr-defined]  # looked at from inside on purpose
+    assert not watcher.kin.watching  # type: ignore[attr-defined]  # looked at from inside on purpose
+    assert not watched.kin.watchers  # type: ignore[attr-defined]  # as above
     watched.stop()
     assert await watched.stopped(1)
     assert len(system.dead_letters) == 0
+
+
+async def test_a_watcher_keeps_nothing_of_who_has_ended(system: ActorSystem) -> None:
+    """One that lives long may see many come and go."""
+    watcher, watched = system.spawn(Watcher, []), system.spawn(Kid)
+    await watcher.ask(Watch(watched))
+    watched.stop()
+    assert await watched.stopped(1)
+    assert not watcher.kin.watching  # type: ignore[attr-defined]  # looked at from inside on purpose
 
 
 async def test_terminated_comes_through_a_full_or_halted_mailbox(system: ActorSystem) -> None:
