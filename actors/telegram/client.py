@@ -266,6 +266,8 @@ class SessionClient(TelegramClient):
                 with Limit(self.alarms, self._rpc_timeout):
                     result = await super()._call(sender, request, ordered=ordered)
         except (errors.RPCError, MultiError) as error:
+            if turn is not None and isinstance(error, MultiError) and _changed(error):
+                turn.wrote = True
             if turnstile.met(error, request, turn) is not None and turnstile.ledger.stored is not None:
                 await turnstile.ledger.stored()
             raise
@@ -448,6 +450,15 @@ class SessionClient(TelegramClient):
             else:  # a channel's row has no use for qts, but this: the last message known
                 stored = _types.updates.State(state.pts, state.last_id, now, 0, unread_count=0)
             await _value(session.set_update_state(entry, stored))
+
+
+def _changed(error: MultiError) -> bool:
+    """Whether some of a list of requests that was refused in part was done, or may have been, and isn't only read."""
+    several: Any = error  # its attributes carry no annotations
+    return any(
+        not isinstance(refusal, errors.RPCError) and not shape_of(request).reads
+        for refusal, request in zip(several.exceptions, several.requests, strict=True)
+    )
 
 
 def _looked_at(future: asyncio.Future[object]) -> None:

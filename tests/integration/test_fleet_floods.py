@@ -7,6 +7,7 @@ import re
 import time
 
 import pytest
+from telethon.tl.functions.messages import GetHistoryRequest, SendMessageRequest
 
 from telestage.actors import FloodParked, Limits, SessionDead
 from telestage.actors.store import Store
@@ -200,6 +201,54 @@ async def test_peer_flood_pauses_sending_and_nothing_else(telegram, new_fleet):
             assert parked.value.until - time.time() > 890
         assert sum(call.method == "messages.sendMessage" for call in telegram.calls) == 1
         assert (await fleet["alice"].get_me()).username == "alice"
+
+
+async def test_a_call_that_has_only_read_is_begun_again_after_a_flood_wait(telegram, new_fleet):
+    """R-X2: its caller hears nothing of it."""
+    alice, _ = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+    begun = []
+
+    async def read(client):
+        begun.append((await client.get_me()).username)
+        return (await client.get_entity("bob")).username
+
+    async with fleet:
+        telegram.faults.flood_wait("contacts.resolveUsername", seconds=1, user=alice)
+        assert await fleet["alice"].call(read) == "bob"
+    assert begun == ["alice", "alice"]
+    assert not telegram.early_calls
+
+
+async def test_a_call_whose_list_of_requests_was_done_in_part_is_not_begun_again(telegram, new_fleet):
+    """R-X2, R-Q8: what was done of it would be done twice."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+
+    async def both(client):
+        peer = await client.get_input_entity("bob")
+        await client([SendMessageRequest(peer, "one"), GetHistoryRequest(peer, 0, None, 0, 1, 0, 0, 0)])
+
+    async with fleet:
+        telegram.faults.flood_wait("messages.getHistory", seconds=1, user=alice)
+        with pytest.raises(FloodParked, match="scraping is parked"):
+            await fleet["alice"].call(both)
+    assert [each.text for each in telegram.delivered(to=bob)] == ["one"]
+
+
+async def test_a_call_whose_list_of_requests_was_all_refused_is_begun_again(telegram, new_fleet):
+    """R-X2: nothing of it was done, or it was only read."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    fleet = new_fleet(alice)
+
+    async def both(client):
+        peer = await client.get_input_entity("bob")
+        await client([SendMessageRequest(peer, "one"), GetHistoryRequest(peer, 0, None, 0, 1, 0, 0, 0)])
+
+    async with fleet:
+        telegram.faults.flood_wait("messages.sendMessage", seconds=1, user=alice)
+        await fleet["alice"].call(both)
+    assert [each.text for each in telegram.delivered(to=bob)] == ["one"]
 
 
 @pytest.mark.parametrize(("peer_flood", "until"), [(None, "a person has it resumed"), (900.0, "[0-9]{10}")])
