@@ -16,6 +16,7 @@ from telestage.actors import (
     JobState,
     Limits,
     Pace,
+    QueueWaitTimeout,
     SessionDead,
     SessionDraining,
     SessionUnknown,
@@ -149,6 +150,23 @@ async def test_while_all_are_parked_the_first_end_is_waited_for(telegram, crew):
             assert 600 < caught.value.until - time.time() <= 700
         assert time.monotonic() - began < 5
     assert not telegram.early_calls
+
+
+async def test_what_a_flood_wait_has_used_up_is_not_to_be_had_again_in_a_queue(telegram, crew, eventually):
+    """R-Q4, R-D3: a read ends by the deadline that it had from the start."""
+    fleet, users = crew(1, limits=Limits(queue_timeout=2.5))
+    go_on = asyncio.Event()
+    async with fleet:
+        telegram.faults.flood_wait("contacts.resolveUsername", seconds=2, user=users[0])
+        began = time.monotonic()
+        reading = asyncio.ensure_future(fleet.any().get_entity("news", timeout=0.5))
+        await eventually(fleet.floods)
+        holding = asyncio.ensure_future(fleet["user0"].call(lambda client: go_on.wait()))
+        with pytest.raises(QueueWaitTimeout):
+            await reading
+        assert 2.9 <= time.monotonic() - began < 4.0
+        go_on.set()
+        await holding
 
 
 async def test_a_flood_wait_for_look_ups_moves_the_read_too(telegram, crew):

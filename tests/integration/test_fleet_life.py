@@ -211,6 +211,27 @@ async def test_who_waits_for_a_session_that_was_not_yet_there_hears_of_the_stop(
     await stopping
 
 
+async def test_who_asks_while_a_fleet_starts_again_waits_for_the_session(telegram, new_fleet):
+    """R-G5: the one that ended with the last run is nobody's."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    async with fleet:
+        handle = fleet["alice"]
+        await handle.get_me()
+    starting = asyncio.ensure_future(fleet.start())
+    while True:
+        try:
+            me = await handle.get_me()
+        except RuntimeError:  # it doesn't run yet
+            assert not starting.done()
+            await asyncio.sleep(0)
+        else:
+            break
+    assert me.username == "alice"
+    await starting
+    await fleet.stop()
+
+
 async def test_a_session_kept_in_a_file_survives_a_restart(telegram, new_fleet, tmp_path):
     """R-X1: Telethon's own SQLite sessions."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")

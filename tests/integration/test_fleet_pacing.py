@@ -169,6 +169,23 @@ async def test_a_call_that_joins_waits_outside_its_turn(telegram, new_fleet, eve
     check_window(times(telegram, "channels.joinChannel"), 1, 0.5)
 
 
+async def test_what_was_let_in_and_sends_nothing_gives_its_place_up(telegram, new_fleet):
+    """R-X3: however it ends."""
+    alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
+    limits = Limits(queue_timeout=2.0, timeouts={Kind.SENDING: 2.0}, paces={**FAST, Pace.SENDING: (1, 0.01)})
+    fleet = new_fleet(alice, limits=limits, paced=True)
+
+    async def fail(client):
+        raise LookupError("on purpose")
+
+    async with fleet:
+        assert (await fleet["alice"].call(lambda client: client.get_me(), kind="sending")).username == "alice"
+        with pytest.raises(LookupError):
+            await fleet["alice"].call(fail, kind="sending")
+        await fleet["alice"].send_message("bob", "hi")
+    assert [each.text for each in telegram.delivered(to=bob)] == ["hi"]
+
+
 async def test_who_waits_for_a_flood_keeps_nothing_that_another_may_use(telegram, new_fleet, eventually):
     """R-X2, R-X3: what a send was let in for, and couldn't do, is for the next one to whom it isn't forbidden."""
     alice, bob, carol = (telegram.add_user(name) for name in ("alice", "bob", "carol"))
