@@ -178,6 +178,8 @@ class Cell(Mailbox):
                     value = run(worker.step, ask)
                 except BaseException as error:
                     dispatcher.broke(worker, error)
+                    if ask.settled:
+                        ask.shared().exception()  # looked at: what the asker gets is `error`
                     raise
                 finally:
                     if task is not None:

@@ -27,7 +27,6 @@ from telestage.actors.kernel.current import current_task, running
 from telestage.actors.kernel.deadlines import DeadlinesByTime
 from telestage.actors.kernel.done import done
 from telestage.actors.kernel.errors import ActorKilled
-from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.hogs import Hogs
 from telestage.actors.kernel.room import WaitingSend
 from telestage.actors.kernel.worker import Worker
@@ -159,10 +158,17 @@ class Dispatcher:
             else:
                 return
 
+    def look_up(self) -> None:
+        """A handler is suspended no longer: who waits for `rest` looks whether others are."""
+        for waiter in self._resting:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._resting.clear()
+
     def rehire(self, worker: Worker) -> bool:
         """A worker's Task has finished with a handler: back to the idle ones, if it may be used again."""
         if self._resting:
-            self._look_up()
+            self.look_up()
         if self._closing or worker.task.cancelling():
             return False
         worker.spoiled = False  # what cancelled it has taken that back, as `asyncio.timeout` does
@@ -192,7 +198,7 @@ class Dispatcher:
             if not worker.leaving and worker in workers:
                 workers.remove(worker)
         if self._resting:
-            self._look_up()
+            self.look_up()
         if worker.task.cancelling():
             self.ends()
         if self.ready and not self.armed:
@@ -214,23 +220,23 @@ class Dispatcher:
             self.arm()
 
     def broke(self, worker: Worker, error: BaseException) -> None:
-        """A handler raised what ends the program: its actor has failed, and the worker is done for."""
+        """A handler raised what ends the program: its actor has failed, and the worker is done for.
+
+        The actor of one that was left behind knows nothing of it any more.
+        """
         cell, worker.cell = worker.cell, None
         worker.task.cancel()
         worker.task.add_done_callback(_looked_at)
-        if cell is not None and not worker.abandoned:
+        if cell is not None:
             item, cell.current = cell.current, None
             cell.worker = None
             cell.failed(item, ActorKilled(cell.path, f"its handler raised {error!r}"))
-            cell.flags |= SIGNALLED
             self.requeue(cell)
-        elif self.ready and not self.armed:
-            self.arm()
 
     def cancel(self) -> list[asyncio.Task[object]]:
         """Runs nothing any more; cancels every worker and returns their Tasks."""
         self._closing = True
-        self._look_up()
+        self.look_up()
         self.deadlines.cancel()
         self.queue_deadlines.cancel()
         self.room_deadlines.cancel()
@@ -240,12 +246,6 @@ class Dispatcher:
         for task in workers:
             task.cancel()
         return workers
-
-    def _look_up(self) -> None:
-        for waiter in self._resting:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._resting.clear()
 
     def _run_queue(self) -> deque[Cell]:
         return deque()

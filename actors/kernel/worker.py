@@ -136,6 +136,7 @@ class Worker:
         self.abandoned = True
         self._driven = cast("GeneratorType[object, Ask | None, None]", self.coroutine).gi_yieldfrom
         self.cell = None
+        self.dispatcher.look_up()
         if cell is not None:
             what = "hook" if cell.current is None else "handler"
             message = "" if cell.current is None else f": {type(bare(cell.current)).__name__}"

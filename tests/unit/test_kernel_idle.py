@@ -1,6 +1,7 @@
 """`ActorSystem.idle`: when nothing is left to do, and no sooner."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -79,6 +80,30 @@ async def test_timers_paused_mail_and_owed_answers_do_not_count() -> None:
         await system.idle()
         assert asyncio.get_running_loop().time() == 0.0
         asking.cancel()
+
+
+async def test_idle_does_not_wait_for_a_handler_that_was_left_behind() -> None:
+    """Not if that happens while it waits, nor if it has happened before."""
+    let_go = asyncio.Event()
+
+    class Resists(Busy):
+        @handles(dict)
+        async def resist(self, _: dict[str, object]) -> None:
+            while not let_go.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await let_go.wait()
+
+    async with ActorSystem(supervision=Supervision(backoff=Backoff(first=0))) as system:
+        ref = system.spawn(Resists, [])
+        ref.tell({})
+        await asyncio.sleep(1)
+        ref.kill()
+        await system.idle()
+        assert asyncio.get_running_loop().time() == 5.0
+        await system.idle()
+        assert asyncio.get_running_loop().time() == 5.0
+        assert await ref.ask(1) is None
+        let_go.set()
 
 
 async def test_idle_that_takes_too_long_names_who_is_at_work() -> None:

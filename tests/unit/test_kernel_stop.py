@@ -3,6 +3,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import time
 import weakref
@@ -720,6 +721,92 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_program_cleanly(suspends: bo
 
 
 _owner: asyncio.Task[None] | None = None
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_handler_that_was_left_behind_may_still_end_the_program_but_not_fail_its_actor(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Exits(Kid):
+        @handles(Resist)
+        async def resist(self, message: Resist) -> None:
+            await super().resist(message)
+            raise SystemExit(3)
+
+    async def main() -> None:
+        async with ActorSystem(supervision=AT_ONCE) as system:
+            ref = system.spawn(Exits, log)
+            ask = asyncio.create_task(ref.ask(resist := Resist(), cancel=True))
+            await resist.entered.wait()
+            ask.cancel()
+            assert await ref.ask("next", timeout=5) == "next"
+            resist.open.set()
+            await asyncio.Event().wait()
+
+    log: list[object] = []
+    with pytest.raises(SystemExit, match="3"):
+        asyncio.run(main())
+    assert log == ["swallowed", "next", "stopped"]
+    assert [record.getMessage() for record in caplog.records if record.name == "telestage.supervision"] == []
+
+
+@pytest.mark.parametrize("suspends", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_program_that_goes_on_after_a_keyboard_interrupt_finds_its_actors_at_work(
+    suspends: bool, asked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handler's own has failed and is restarted; its worker is gone, and of that the loop has nothing to say."""
+
+    class Interrupted(Kid):
+        @handles(Fail)
+        async def fail_hard(self, message: Fail) -> None:
+            if suspends:
+                await asyncio.sleep(0)
+            raise KeyboardInterrupt
+
+    async def start() -> None:
+        await system.start()
+
+    async def interrupted() -> None:
+        ref = system.spawn(Interrupted, log, name="interrupted")
+        other = system.spawn(Kid, log, name="other")
+        if asked:
+            await ref.ask(Fail())
+        ref.tell(Fail())
+        ref.tell("kept")
+        other.tell("told")
+        await asyncio.Event().wait()
+
+    async def workers() -> int:
+        return len([task for task in asyncio.all_tasks() if task.get_name() == "telestage worker"])
+
+    async def go_on() -> None:
+        await system.idle()
+        assert await workers() == hired - 1
+        ref = system.find("/interrupted")
+        assert ref is not None
+        assert await ref.ask("up", timeout=5) == "up"
+        ref.kill()
+        assert await ref.ask("up again", timeout=5) == "up again"
+        assert [each.restarts for each in system.statistics()] == [2, 0]
+        await system.shutdown()
+
+    log: list[object] = []
+    gc.collect()
+    caplog.clear()  # of what others left
+    system = ActorSystem(supervision=AT_ONCE)
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(start())
+        hired = loop.run_until_complete(workers())
+        task = loop.create_task(interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(task)
+        task.cancel()
+        del task
+        loop.run_until_complete(go_on())
+        gc.collect()
+    assert log == [*([] if asked else ["told", "kept"]), "up", "up again", "stopped", "stopped"]
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_an_idle_actor_without_hooks_has_stopped_when_stop_returns(system: ActorSystem) -> None:
