@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC110 - what is waited for happens in turns of the kernel, which set no event
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import itertools
@@ -57,6 +58,16 @@ class Runs(Actor):
 async def system() -> AsyncIterator[ActorSystem]:
     async with ActorSystem("test", supervision=AT_ONCE) as system:
         yield system
+
+
+def workers() -> set[asyncio.Task[object]]:
+    return {task for task in asyncio.all_tasks() if task.get_name() == "telestage worker"}
+
+
+def trims() -> list[asyncio.TimerHandle]:
+    """The timers by which workers that a burst hired are let go."""
+    timers: list[asyncio.TimerHandle] = getattr(asyncio.get_running_loop(), "_scheduled", [])
+    return [timer for timer in timers if not timer.cancelled() and "_trim_reserve" in repr(timer)]
 
 
 async def ask_both_ways(system: ActorSystem, body: Body) -> list[object]:
@@ -578,9 +589,6 @@ async def test_each_message_of_a_batch_goes_to_the_handler_of_its_own_type(syste
 def test_workers_hired_for_a_burst_are_kept_for_the_next_one_and_let_go_in_the_end() -> None:
     """In virtual time: none passes during the bursts, and ten seconds after them."""
 
-    def workers() -> set[asyncio.Task[object]]:
-        return {task for task in asyncio.all_tasks() if task.get_name() == "telestage worker"}
-
     async def main() -> None:
         gate = asyncio.Event()
 
@@ -600,18 +608,72 @@ def test_workers_hired_for_a_burst_are_kept_for_the_next_one_and_let_go_in_the_e
                 await asyncio.gather(*asks)
             assert hired[0] == hired[1]
             assert 1000 < len(workers()) < 1200, "a very large burst's are let go at once"
+            kept = len(workers()) - 64
+            await asyncio.sleep(1.5)
+            assert len(workers()) == 64 + kept // 2, "half of the others each second"
             await asyncio.sleep(20)
             assert len(workers()) == 64
+            assert trims() == []
             assert await refs[0].ask("on") == "on"
 
     run(main())
 
 
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_system_that_has_enough_workers_hires_none(system: ActorSystem, waits: bool) -> None:
+    """However long it is at work."""
+
+    async def work(actor: Runs) -> None:
+        if waits:
+            await asyncio.sleep(0)
+
+    refs = [system.spawn(Runs) for _ in range(3)]
+    hired = workers()
+    for _ in range(20):
+        for ref in refs:
+            ref.tell(work)
+        await system.idle()
+    assert workers() == hired
+
+
+async def test_a_shutdown_after_a_burst_leaves_no_timer() -> None:
+    """R-T4: that of the workers which the burst hired included."""
+
+    async def wait(actor: Runs) -> None:
+        await asyncio.sleep(0)
+
+    async with ActorSystem() as system:
+        for _ in range(100):
+            system.spawn(Runs).tell(wait)
+        await system.idle()
+        assert len(trims()) == 1
+    assert trims() == []
+
+
+async def test_a_task_that_was_cancelled_is_not_used_again(system: ActorSystem) -> None:
+    """Though its handler swallowed that: the next one would take itself for cancelled."""
+
+    async def swallow(actor: Runs) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+
+    async def requests(actor: Runs) -> int:
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    ref = system.spawn(Runs)
+    for _ in range(10):
+        await ref.ask(swallow)
+        assert await ref.ask(requests) == 0
+
+
 async def test_a_task_whose_cancellation_was_taken_back_is_used_again(system: ActorSystem) -> None:
     """As `asyncio.timeout` does when it has run out."""
-
-    def workers() -> set[asyncio.Task[object]]:
-        return {task for task in asyncio.all_tasks() if task.get_name() == "telestage worker"}
 
     async def run_out(actor: Runs) -> str:
         try:

@@ -174,6 +174,26 @@ async def test_the_sender_is_the_current_task_again(system: ActorSystem) -> None
     assert log == [1, 2, "sent"]
 
 
+async def test_who_sends_without_a_task_has_none_afterwards(system: ActorSystem) -> None:
+    """R-E3: as who steps the coroutine from a callback of the loop."""
+    log: list[object] = []
+    loop = asyncio.get_running_loop()
+    current: asyncio.Future[asyncio.Task[object] | None] = loop.create_future()
+    ref = system.spawn(Runs, log, capacity=1)
+
+    def send() -> None:
+        ref.tell(1)
+        with pytest.raises(StopIteration):
+            ref.send(2).send(None)
+        assert log == [1]
+        current.set_result(asyncio.current_task())
+
+    loop.call_soon(send)
+    assert await current is None
+    await emptied(ref)
+    assert log == [1, 2]
+
+
 async def test_a_failure_is_the_actor_s_not_the_sender_s(system: ActorSystem) -> None:
     """R-E3, R-M1: it is restarted, with its mail, and the sender has its room."""
     log: list[object] = []
