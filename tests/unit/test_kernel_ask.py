@@ -509,6 +509,8 @@ async def test_asks_go_up_only_where_ranks_say_so(system: ActorSystem) -> None:
         assert f"{asker.path} may ask upwards only, and {target.path} isn't above it" in str(refused.value)
     assert await manager.ask(Relay(anywhere)) == "end"
     assert await anywhere.ask(Relay(monitor)) == "end"
+    with pytest.raises(AskCycle):  # the nearer reason
+        await session.ask(Relay(session))
 
 
 async def test_the_error_of_a_stopped_actor_does_not_grow_with_each_ask(system: ActorSystem) -> None:

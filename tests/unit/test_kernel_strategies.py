@@ -859,13 +859,16 @@ async def test_a_permanent_child_that_keeps_stopping_itself_uses_up_the_budget(s
     assert await family.parent.stopped(5)
 
 
-async def test_a_permanent_child_that_stops_itself_restarts_its_siblings(system: ActorSystem) -> None:
-    """R-S1."""
+async def test_a_permanent_child_that_stops_itself_restarts_its_siblings(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-S1: and the log doesn't call it a failure."""
     family = Family(system, rules(Strategy.ONE_FOR_ALL))
     a, b = await family.child("a", kind=ChildKind.PERMANENT), await family.child("b")
     family.log.clear()
     a.tell(Leave())
     await family.sees("-b -a +a +b")
+    assert "/p/a stopped itself: restart in 0.00 s (with 1 of its siblings)" in caplog.text
     assert await b.ask("on", timeout=5) == "on"
 
 

@@ -340,6 +340,22 @@ async def test_a_busy_parent_does_not_delay_its_childs_restart(system: ActorSyst
     wait.open.set()
 
 
+async def test_a_supervisor_told_of_a_failure_may_stop_the_child_before_it_is_made_anew(system: ActorSystem) -> None:
+    """R-S1: a stop comes before a restart that has been decided and not begun."""
+    log: list[object] = []
+
+    class Strict(Observer):
+        @handles(ChildFailed)
+        def noted(self, message: ChildFailed) -> None:
+            message.ref.stop()
+
+    parent = system.spawn(Strict)
+    child = await parent.ask(Spawn(Kid, log, supervision=AT_ONCE), expecting=Ref)
+    child.tell(Fail(ValueError("once")))
+    assert await child.stopped(1)
+    assert log == ["born"]
+
+
 async def test_a_failure_while_stopping_is_logged(system: ActorSystem, caplog: pytest.LogCaptureFixture) -> None:
     """R-M3: no error disappears."""
     ref = system.spawn(Kid)
@@ -413,6 +429,44 @@ async def test_a_cancelled_start_is_a_failure_and_not_the_end(system: ActorSyste
     ref = system.spawn(Fragile, [])
     assert await ref.ask("up", timeout=1) == "up"
     assert restarts(system, ref) == 1
+
+
+async def test_a_stray_cancellation_of_the_task_that_starts_an_actor_is_a_failure(system: ActorSystem) -> None:
+    """Of the one that waits for the hook: the actor isn't left halted."""
+    log: list[object] = []
+    begun = asyncio.Event()
+
+    class Slow(Kid):
+        async def started(self) -> None:
+            if not begun.is_set():
+                begun.set()
+                await asyncio.Event().wait()
+            self.log.append("started")
+
+    ref = system.spawn(Slow, log, supervision=AT_ONCE)
+    await begun.wait()
+    ref.worker.task.cancel()  # type: ignore[attr-defined]  # looked at from inside on purpose
+    assert await ref.ask("up", timeout=1) == "up"
+    assert log == ["born", "born", "started", "up"]
+
+
+async def test_each_start_of_an_actor_can_be_killed(system: ActorSystem) -> None:
+    """R-S2: the second one as well as the first, and at once."""
+    log: list[object] = []
+    begun: asyncio.Queue[str] = asyncio.Queue()
+
+    class Slow(Kid):
+        async def started(self) -> None:
+            if self.log.count("born") <= 3:
+                begun.put_nowait("begun")
+                await asyncio.Event().wait()
+
+    ref = system.spawn(Slow, log, supervision=AT_ONCE)
+    for _ in range(3):
+        assert await asyncio.wait_for(begun.get(), 1) == "begun"
+        ref.kill()
+    assert await ref.ask("up", timeout=1) == "up"
+    assert log == [*["born"] * 4, "up"]
 
 
 async def test_a_failing_init_spawns_nothing_and_leaves_nothing(system: ActorSystem) -> None:
@@ -496,6 +550,16 @@ async def test_kill_of_an_idle_actor_that_has_waited_disturbs_nobody_else(system
     assert (restarts(system, ref), restarts(system, other)) == (1, 0)
 
 
+async def test_kill_of_an_idle_actor_is_told_with_its_reason(system: ActorSystem) -> None:
+    ref = system.spawn(Kid, supervision=Supervision({ActorKilled: Directive.STOP}))
+    ref.kill("it is the wrong one")
+    assert await ref.stopped(1)
+    with pytest.raises(ActorStopped) as stopped:
+        await ref.ask("late")
+    assert isinstance(stopped.value.__cause__, ActorKilled)
+    assert "it is the wrong one" in str(stopped.value.__cause__)
+
+
 async def test_kill_of_a_suspended_handler_cancels_it_and_tells_its_asker(system: ActorSystem) -> None:
     log: list[object] = []
     ref = system.spawn(Kid, log)
@@ -536,6 +600,23 @@ async def test_a_handler_that_ends_its_own_actor_before_it_suspends_is_interrupt
     else:
         assert await ref.ask("up") == "up"
         assert log == ["born", "born", "up"]
+
+
+async def test_a_handler_that_kills_its_own_actor_and_then_raises_has_failed_once(system: ActorSystem) -> None:
+    """R-S2: one end, one restart, one of the budget."""
+
+    class Twice(Kid):
+        @handles(Fail)
+        async def fail(self, message: Fail) -> None:
+            self.ref.kill("own hand")
+            raise message.error
+
+    log: list[object] = []
+    ref = system.spawn(Twice, log)
+    ref.tell(Fail(ValueError("and an error")))
+    assert await ref.ask("up", timeout=1) == "up"
+    assert log == ["born", "born", "up"]
+    assert restarts(system, ref) == 1
 
 
 async def test_a_resumed_kill_is_decided_once(system: ActorSystem) -> None:
@@ -804,6 +885,23 @@ async def test_every_restart_is_logged_with_its_cause(system: ActorSystem, caplo
     await ref.ask("up")
     assert "/logged failed with ValueError: restart" in caplog.text
     assert "ValueError: the cause" in caplog.text
+
+
+async def test_what_is_answered_by_going_on_is_a_warning_and_what_ends_an_actor_an_error(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who looks at errors alone misses no actor that is gone, and sees nothing that has mended itself."""
+    rules = Supervision({KeyError: Directive.RESUME, OSError: Directive.STOP}, backoff=Backoff(first=0))
+    ref = system.spawn(Kid, supervision=rules, name="a")
+    for error in (KeyError(), ValueError(), OSError()):
+        ref.tell(Fail(error))
+    assert await ref.stopped(1)
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert logged == [
+        ("WARNING", "/a failed with KeyError: resume"),
+        ("WARNING", "/a failed with ValueError: restart in 0.00 s (restart 1)"),
+        ("ERROR", "/a failed with OSError: stop"),
+    ]
 
 
 def test_each_restart_within_the_period_waits_longer_than_the_one_before():
