@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -457,6 +458,31 @@ async def test_sender_is_who_told_or_asked(system: ActorSystem) -> None:
     await a.ask({b: log})
     assert await b.ask("flush") is None
     assert log == [a]
+
+
+@pytest.mark.parametrize("asked", [True, False])
+@pytest.mark.parametrize("when", ["before it waits", "after it has waited"])
+async def test_each_step_of_a_handler_is_busy_time(system: ActorSystem, when: str, asked: bool) -> None:
+    def work() -> None:
+        until = time.perf_counter() + 0.002
+        while time.perf_counter() < until:
+            pass
+
+    async def run(actor: Runs) -> None:
+        if when == "before it waits":
+            work()
+        await asyncio.sleep(0)
+        if when == "after it has waited":
+            work()
+
+    ref = system.spawn(Runs)
+    if asked:
+        await ref.ask(run)
+    else:
+        ref.tell(run)
+        await system.idle()
+    (statistics,) = system.statistics()
+    assert statistics.busy >= 0.002
 
 
 async def test_busy_time_is_the_turns_not_the_waiting(system: ActorSystem) -> None:
