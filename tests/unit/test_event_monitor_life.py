@@ -64,6 +64,13 @@ async def test_start_and_stop_are_idempotent():
     assert monitor.get_stats().processed == 2
 
 
+def test_a_monitor_says_how_it_behaves():
+    """R-E6: as it was told to, or as the defaults are."""
+    config = EventMonitorConfig(max_queue_size=7)
+    assert EventMonitor("m", config).config is config
+    assert EventMonitor("m").config == EventMonitorConfig()
+
+
 async def test_starts_and_stops_at_once_end_in_one_stop():
     """R-E7."""
     monitor = EventMonitor("m")
