@@ -693,8 +693,9 @@ async def test_too_many_restarts_together_restart_the_parent_whose_budget_is_new
 
 @pytest.mark.parametrize(("strategy", "left"), [(Strategy.ONE_FOR_ALL, ""), (Strategy.REST_FOR_ONE, "a")])
 async def test_exceeded_by_stop_stops_whom_a_restart_would_concern(
-    system: ActorSystem, strategy: Strategy, left: str
+    system: ActorSystem, strategy: Strategy, left: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """R-S2: and the log says of how many it is the end."""
     family = Family(system, rules(strategy, intensity=0, exceeded=Directive.STOP))
     refs = await family.children("abc")
     refs[1].tell(Fail())
@@ -704,6 +705,7 @@ async def test_exceeded_by_stop_stops_whom_a_restart_would_concern(
         assert await refs[0].stopped(5)
     assert [ref.name for ref in refs if ref.alive] == list(left)
     assert family.parent.alive
+    assert f"/p/b failed with ValueError: stop (with {1 if left else 2} of its siblings)" in caplog.text
 
 
 async def test_none_starts_before_the_backoff_is_over(system: ActorSystem) -> None:
@@ -845,6 +847,27 @@ async def test_a_permanent_child_that_stops_itself_is_restarted_with_its_mailbox
     a.stop()
     assert await a.stopped(5)
     assert family.lives()[-1] == "xa"
+
+
+async def test_a_permanent_child_that_is_stopped_as_it_stops_itself_ends_without_a_warning(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`Ref.stop` ends one of any kind for good, and nothing has failed."""
+
+    class Both(Kid):
+        @handles(Leave)
+        def leave(self, _: Leave) -> None:
+            self.stop()
+            self.ref.stop(drain=True)
+
+    family = Family(system, rules(Strategy.ONE_FOR_ONE))
+    a = await family.child("a", Both, kind=ChildKind.PERMANENT)
+    family.log.clear()
+    a.tell(Leave())
+    a.tell("worked off")
+    assert await a.stopped(5)
+    assert family.log == ["worked off", "xa"]
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_permanent_child_that_keeps_stopping_itself_uses_up_the_budget(system: ActorSystem) -> None:
