@@ -14,7 +14,7 @@ import thespian.actors
 from telestage.actors.kernel.ask import NO_REPLY, Ask, Reply
 from telestage.actors.kernel.cell import Cell
 from telestage.actors.kernel.envelope import sender_of
-from telestage.actors.kernel.errors import Unhandled
+from telestage.actors.kernel.errors import ActorStopped, Unhandled
 from telestage.actors.kernel.flags import SIGNALLED
 from telestage.actors.kernel.forwarding import SAME, forward
 from telestage.actors.kernel.handlers import Behaviour, HandlerTable
@@ -338,7 +338,8 @@ class Actor(thespian.actors.Actor):
         """
         cell = self._cell
         if cell.spec.kind is ChildKind.PERMANENT and not cell.closed:
-            cell.kin.leaving = error
+            cell.kin.leaving = stopped = ActorStopped(cell.path)
+            stopped.__cause__ = error
             cell.order(LEAVE)
         else:
             stop(cell, error)

@@ -16,6 +16,7 @@ from telestage.actors.kernel.supervision import RestartLog
 if TYPE_CHECKING:
     from telestage.actors.kernel.ask import Ask
     from telestage.actors.kernel.cell import Cell
+    from telestage.actors.kernel.errors import ActorStopped
     from telestage.actors.kernel.groups import Group
     from telestage.actors.kernel.redelivery import Redelivery
     from telestage.actors.kernel.stash import Stash
@@ -141,7 +142,7 @@ class Family:
         self.group: Group | None = None  # the siblings it is being restarted with
         self.brood: Group | None = None  # of its children, made when they are first restarted together
         self.again: Redelivery | None = None
-        self.leaving: Exception | None = None  # what a permanent child stopped itself with
+        self.leaving: ActorStopped | None = None  # what a permanent child that has stopped itself is restarted for
         self.escalated = False  # halted until the parent has been dealt with
         self.overdue: Exception | None = None  # to interrupt the running handler with, should it suspend
         self.stop_error: Exception | None = None

@@ -187,16 +187,16 @@ def _give_up(cell: Cell, error: BaseException) -> None:
 
 def _leave(cell: Cell) -> None:
     """A permanent child has stopped itself: it is made anew. One that is to be restarted anyway needs no more."""
-    kin = cell.kin
-    stopped = ActorStopped(cell.path)
-    stopped.__cause__, kin.leaving = kin.leaving, None
-    if not cell.closed and not cell.restart_due:
+    stopped, cell.kin.leaving = cell.kin.leaving, None
+    if stopped is not None and not cell.closed and not cell.restart_due:
         fail(cell, stopped, left=True)
 
 
 def _resume(cell: Cell) -> None:
-    """Goes on as if nothing had happened; so do those whose failure came up to here."""
+    """Goes on as if nothing had happened; so do those whose failure came up to here. Who has stopped itself leaves."""
     cell.kin.escalated = False
+    if cell.kin.leaving is not None:
+        cell.order(LEAVE)
     _started(cell)
     for child in cell.kin.children:
         if child.kin.escalated:
@@ -255,8 +255,9 @@ async def _retire(cell: Cell) -> None:
         kin.cancel_timers()  # those that the hook set
         if kin.stash is not None:
             put_back(cell, len(kin.stash))
+        kin.leaving = None  # it does
         if LEAVE in kin.orders:
-            kin.orders.remove(LEAVE)  # it does
+            kin.orders.remove(LEAVE)
         if kin.group is not None:
             kin.group.retired(cell)
 

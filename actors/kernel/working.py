@@ -40,6 +40,8 @@ TURN = 512
 """Messages a turn of the event loop, and asks and messages that a worker runs at once before the loop has one: about
 0.1 ms of handlers that do nothing."""
 
+_HELD = 1024  # messages, a power of two: so many may be kept that have been handled
+
 
 @types.coroutine
 def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
@@ -249,6 +251,8 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         done -= left
                         if not left:
                             cell.rest = None
+                        elif (left ^ (left + done)) >= _HELD:
+                            _let_go(rest, done)
                 elif lanes is not None:
                     done += lanes.taken
             cell.current = None
@@ -280,6 +284,16 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             if left_of_asks <= 0:
                 left_of_asks = TURN
                 dispatcher.defer_asks()
+
+
+def _let_go(rest: Any, done: int) -> None:
+    """Takes what has been handled out of a long batch: as long as the list is there it would keep it all.
+
+    Letting go of 200,000 messages at the end took 4 ms, with the loop waiting.
+    """
+    _, (batch,), at = rest.__reduce__()
+    first = max(0, at - done - _HELD)  # what came before has been taken out
+    batch[first:at] = [None] * (at - first)
 
 
 def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:

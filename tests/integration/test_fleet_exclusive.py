@@ -1,13 +1,14 @@
 """One operation of a session at a time, whoever asks and whatever happens meanwhile: counted by the server."""
 
 import asyncio
+import contextlib
 
 import pytest
 from telethon import events
 from telethon.tl.functions.users import GetUsersRequest
 from telethon.tl.types import InputUserSelf
 
-from telestage.actors import ReplyLost
+from telestage.actors import OperationTimeout, ReplyLost
 
 
 @pytest.mark.parametrize("cuts", [0, 4])
@@ -96,6 +97,37 @@ async def test_calls_made_by_tasks_that_a_turn_left_behind_queue_up_again(telegr
         await fleet["alice"].call(leave)
         await asyncio.gather(*(fleet["alice"].get_me() for _ in range(6)), *left)
         assert telegram.peak_in_flight(alice) == 1
+
+
+async def test_what_was_left_behind_calls_as_anybody_does(telegram, new_fleet, eventually):
+    """R-Q1: what resisted its timeout, and goes on, waits for its turn beside what runs by then."""
+    alice = telegram.add_user("alice")
+    fleet = new_fleet(alice)
+    left, held, entered = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    names = []
+
+    async def resist(client):
+        while not left.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await left.wait()
+        names.append((await client.get_me()).username)
+
+    async def hold(client):
+        entered.set()
+        await held.wait()
+
+    async with fleet:
+        session = fleet["alice"]
+        with pytest.raises(OperationTimeout):
+            await session.call(resist, timeout=0.05)
+        holding = asyncio.ensure_future(session.call(hold))
+        await entered.wait()
+        left.set()
+        await eventually(lambda: session.status.queued == 1)
+        assert names == []
+        held.set()
+        await holding
+        await eventually(lambda: names == ["alice"])
 
 
 async def test_downloads_and_lists_of_requests_of_a_held_client_are_operations_too(telegram, new_fleet):

@@ -8,6 +8,7 @@ import inspect
 import itertools
 import logging
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -780,3 +781,26 @@ def test_a_handler_that_was_left_behind_takes_nothing_more_of_its_actor(how: str
             assert log[2:] == ["second ends", "third begins", "third ends"]
 
     run(main())
+
+
+@pytest.mark.parametrize("throughput", [64, 3000])
+async def test_what_has_been_handled_is_let_go_while_others_of_its_batch_wait(throughput: int) -> None:
+    """Else all of it would go at once at the end, with the loop waiting: 4 ms for 200,000."""
+
+    class Message:
+        pass
+
+    async with ActorSystem("test", throughput=throughput) as system:
+        ref = system.spawn(Runs)
+        messages = [Message() for _ in range(10_000)]
+        known = [weakref.ref(message) for message in messages]
+        for message in messages:
+            ref.tell(message)
+        del messages, message
+        actor: Runs = ref.actor  # type: ignore[attr-defined]  # a look inside
+        async with asyncio.timeout(10):
+            while ref.waiting:
+                await asyncio.sleep(0)
+                actor.log.clear()
+                handled = known[: len(known) - ref.waiting]
+                assert sum(one() is not None for one in handled) <= 1024 + throughput

@@ -405,6 +405,19 @@ async def test_senders_that_are_cancelled_leave_the_line(system: ActorSystem) ->
     assert ref.backlog.room is None
 
 
+async def test_nothing_waits_for_who_has_stopped_though_an_asker_gave_up(system: ActorSystem) -> None:
+    """R-Q2: its place isn't counted as free twice."""
+    ref = system.spawn(Recorder, [])
+    ref.pause()
+    with pytest.raises(AskTimeout):
+        await ref.ask("given up", timeout=0.01)
+    ref.tell("left")
+    assert ref.waiting == 1
+    ref.stop(grace=0)
+    assert await ref.stopped(5)
+    assert ref.waiting == 0
+
+
 async def test_a_message_not_begun_in_time_is_never_executed(system: ActorSystem) -> None:
     """R-Q4."""
     log: list[object] = []

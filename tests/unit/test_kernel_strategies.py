@@ -870,6 +870,29 @@ async def test_a_permanent_child_that_is_stopped_as_it_stops_itself_ends_without
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
+@pytest.mark.parametrize("directive", [Directive.RESUME, Directive.RESTART])
+async def test_a_permanent_child_that_stops_itself_and_fails_is_restarted_once(
+    system: ActorSystem, directive: Directive
+) -> None:
+    """R-S1: also where the failure's answer is to go on as if nothing had happened."""
+
+    class Both(Kid):
+        @handles(Leave)
+        def leave(self, _: Leave) -> None:
+            self.stop()
+            raise LookupError("on purpose")
+
+    rules = Supervision({LookupError: directive, OSError: Directive.RESUME}, backoff=AT_ONCE)
+    family = Family(system, rules)
+    a = await family.child("a", Both, kind=ChildKind.PERMANENT)
+    a.tell(Leave())
+    assert await a.ask("after", timeout=5) == "after"
+    assert family.lives() == ["+a", "-a", "+a"]
+    a.tell(Fail(OSError()))
+    assert await a.ask("resumed", timeout=5) == "resumed"
+    assert family.lives() == ["+a", "-a", "+a"]
+
+
 async def test_a_permanent_child_that_keeps_stopping_itself_uses_up_the_budget(system: ActorSystem) -> None:
     """R-S2: whatever is said of errors."""
     stops = Supervision({Exception: Directive.STOP}, backoff=AT_ONCE, intensity=2)
