@@ -125,6 +125,8 @@ def _goals(workloads: Sequence[Workload], results: Results) -> list[str]:
     lines = ["Ratios are taken round by round: the median, and the lowest to the highest.", ""]
     lines += [*_head(["", "over", "measured", "goal", ""])]
     lines += [_row(row) for row in _goal_rows(workloads, results)]
+    if "ring" in results.figures and "Erlang" in results.figures["ring"]:
+        lines += ["", "What a hop of the ring is made of, which is at about half of Erlang's: docs/decisions/0017."]
     if "ring" in results.figures and "Erlang" not in results.figures["ring"]:
         lines += ["", "The ring's other goal is half of Erlang's hops, and Erlang isn't on this machine."]
     return lines

@@ -125,7 +125,6 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             ):
                 # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
                 # go on with. Lanes leave the inbox empty.
-                done = 1
                 item = cell.current = batch.pop()
                 try:
                     if handler is not None:
@@ -154,6 +153,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         if ready and not dispatcher.armed:
                             dispatcher.arm()
                         break
+                done = 1
             else:
                 done = 0
                 rest: Any = None  # what of the batch is still to be taken
