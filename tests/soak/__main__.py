@@ -136,6 +136,8 @@ def main() -> int:
     worked = process_time()
     for number, test in enumerate(tests):
         count = asked.schedules * (number + 1) // len(tests) - asked.schedules * number // len(tests)
+        if not count:
+            continue
         try:
             done = explore(test, count, seed=asked.seed)
         except ScheduleFailed as failure:
