@@ -171,12 +171,12 @@ class Mailbox(Ref):
 
     def _full(self) -> bool:
         """Whether a sender surely has to wait: `admit` finds out, too, but makes an error of it, which takes longer."""
-        if self.backlog is not None or self.flags & CLOSED or self.spec.overflow in _AT_ONCE:
-            return False
-        inbox = self.inbox
-        rest = self.rest
-        held = (len(inbox) if inbox else 0) + (0 if rest is None else rest.__length_hint__())  # as `held`
-        return held >= self.spec.capacity
+        return (
+            self.backlog is None
+            and not self.flags & CLOSED
+            and self.spec.overflow not in _AT_ONCE
+            and self.held() >= self.spec.capacity
+        )
 
     def admit(self, message: object, priority: int) -> Exception | None:
         """Takes the message in, or says why not."""

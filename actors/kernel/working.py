@@ -303,7 +303,7 @@ def _leave(dispatcher: Dispatcher, worker: Worker, cell: Cell) -> None:
         dispatcher.hogs.watched(cell)
     if cell.flags:
         _end_turn(dispatcher, worker, cell)
-    elif cell.inbox or cell.rest is not None or cell.held():
+    elif cell.held():
         dispatcher.ready.append(cell)
     else:
         cell.inbox = None

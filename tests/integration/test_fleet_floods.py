@@ -220,19 +220,21 @@ async def test_a_call_that_has_only_read_is_begun_again_after_a_flood_wait(teleg
     assert not telegram.early_calls
 
 
+async def send_and_read(client):
+    """Both in one list of requests."""
+    peer = await client.get_input_entity("bob")
+    await client([SendMessageRequest(peer, "one"), GetHistoryRequest(peer, 0, None, 0, 1, 0, 0, 0)])
+
+
 async def test_a_call_whose_list_of_requests_was_done_in_part_is_not_begun_again(telegram, new_fleet):
     """R-X2, R-Q8: what was done of it would be done twice."""
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
     fleet = new_fleet(alice)
 
-    async def both(client):
-        peer = await client.get_input_entity("bob")
-        await client([SendMessageRequest(peer, "one"), GetHistoryRequest(peer, 0, None, 0, 1, 0, 0, 0)])
-
     async with fleet:
         telegram.faults.flood_wait("messages.getHistory", seconds=1, user=alice)
         with pytest.raises(FloodParked, match="scraping is parked"):
-            await fleet["alice"].call(both)
+            await fleet["alice"].call(send_and_read)
     assert [each.text for each in telegram.delivered(to=bob)] == ["one"]
 
 
@@ -241,13 +243,9 @@ async def test_a_call_whose_list_of_requests_was_all_refused_is_begun_again(tele
     alice, bob = telegram.add_user("alice"), telegram.add_user("bob")
     fleet = new_fleet(alice)
 
-    async def both(client):
-        peer = await client.get_input_entity("bob")
-        await client([SendMessageRequest(peer, "one"), GetHistoryRequest(peer, 0, None, 0, 1, 0, 0, 0)])
-
     async with fleet:
         telegram.faults.flood_wait("messages.sendMessage", seconds=1, user=alice)
-        await fleet["alice"].call(both)
+        await fleet["alice"].call(send_and_read)
     assert [each.text for each in telegram.delivered(to=bob)] == ["one"]
 
 

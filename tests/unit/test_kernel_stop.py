@@ -692,11 +692,8 @@ def test_a_system_whose_owner_is_cancelled_at_the_end_of_the_loop_still_stops_it
     assert log == ["stopped", "stopped"]
 
 
-@pytest.mark.parametrize("suspends", [True, False])
-@pytest.mark.parametrize("asked", [True, False])
-def test_a_keyboard_interrupt_in_a_handler_ends_the_program_cleanly(suspends: bool, asked: bool) -> None:
-    """It goes to the loop; the actors still stop, in time."""
-    log: list[object] = []
+def who_is_interrupted(suspends: bool) -> type[Kid]:
+    """Who gets a KeyboardInterrupt as it is told to fail, at once or when it has waited."""
 
     class Interrupted(Kid):
         @handles(Fail)
@@ -705,9 +702,18 @@ def test_a_keyboard_interrupt_in_a_handler_ends_the_program_cleanly(suspends: bo
                 await asyncio.sleep(0)
             raise KeyboardInterrupt
 
+    return Interrupted
+
+
+@pytest.mark.parametrize("suspends", [True, False])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_keyboard_interrupt_in_a_handler_ends_the_program_cleanly(suspends: bool, asked: bool) -> None:
+    """It goes to the loop; the actors still stop, in time."""
+    log: list[object] = []
+
     async def main() -> None:
         async with ActorSystem(supervision=AT_ONCE) as system:
-            ref = system.spawn(Interrupted, log)
+            ref = system.spawn(who_is_interrupted(suspends), log)
             if asked:
                 await ref.ask(Fail())
             ref.tell(Fail())
@@ -757,18 +763,11 @@ def test_a_program_that_goes_on_after_a_keyboard_interrupt_finds_its_actors_at_w
 ) -> None:
     """The handler's own has failed and is restarted; its worker is gone, and of that the loop has nothing to say."""
 
-    class Interrupted(Kid):
-        @handles(Fail)
-        async def fail_hard(self, message: Fail) -> None:
-            if suspends:
-                await asyncio.sleep(0)
-            raise KeyboardInterrupt
-
     async def start() -> None:
         await system.start()
 
     async def interrupted() -> None:
-        ref = system.spawn(Interrupted, log, name="interrupted")
+        ref = system.spawn(who_is_interrupted(suspends), log, name="interrupted")
         other = system.spawn(Kid, log, name="other")
         if asked:
             await ref.ask(Fail())
