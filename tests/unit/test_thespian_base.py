@@ -266,6 +266,37 @@ def test_wakeups_come_in_time_with_their_payload(system: ActorSystem) -> None:
     assert isinstance(status, Thespian_ActorStatus)
 
 
+def test_a_wakeup_is_not_early_by_a_clock_read_after_it_was_asked_for(system: ActorSystem) -> None:
+    """As `thespian.transient` reads it: an actor woken before what it expects doesn't end, then or ever."""
+
+    class Sleeper(ActorTypeDispatcher):
+        def receiveMsg_float(self, seconds: float, sender: Any) -> None:
+            self.sleeper = sender
+            self.wakeupAfter(seconds)
+            time.sleep(0.1)  # as a thread does that has to wait for the processor
+            self.due = time.monotonic() + seconds
+
+        def receiveMsg_WakeupMessage(self, msg: WakeupMessage, sender: Any) -> None:
+            self.send(self.sleeper, time.monotonic() - self.due)
+
+    assert system.ask(system.createActor(Sleeper), 0.05, WAIT) >= 0
+
+
+def test_what_is_no_period_is_refused_where_the_actor_asks_for_it(system: ActorSystem) -> None:
+    class Sleeper(ActorTypeDispatcher):
+        def receiveMsg_list(self, periods: list[Any], sender: Any) -> None:
+            for period in periods:
+                try:
+                    self.wakeupAfter(period)
+                except (TypeError, ValueError) as error:
+                    self.send(sender, type(error))
+
+    sleeper = system.createActor(Sleeper)
+    assert system.ask(sleeper, [None], WAIT) is TypeError
+    assert system.ask(sleeper, ["soon"], WAIT) is TypeError
+    assert system.ask(sleeper, [float("nan")], WAIT) is ValueError
+
+
 def test_global_names_find_the_actor_until_it_exits(system: ActorSystem) -> None:
     first = system.createActor(Echo, globalName="the one")
     assert system.createActor(Family, globalName="the one") == first

@@ -68,6 +68,7 @@ class Host(Actor):
         self.kids: list[ActorAddress] = []
         self.born = 0  # children ever made: a child's address is never used again
         self.source_hash = source_hash
+        self._wanted: list[tuple[timedelta, object]] = []  # wakeups whose time begins after the message
         self._wakeups: list[tuple[ActorAddress, ExpirationTimer]] = []
         self._watch: Watch | None = None
         self.instance: Any = make()
@@ -92,6 +93,7 @@ class Host(Actor):
             exits = True
         finally:
             self.office.ask = None
+            self._set_wakeups()
         if isinstance(message, ChildActorExited):
             self.kids = [kid for kid in self.kids if kid != message.childAddress]
         if exits:
@@ -149,8 +151,18 @@ class Host(Actor):
         return status
 
     def wake_after(self, time_period: timedelta | float, payload: object) -> None:
-        """Has a `WakeupMessage` sent to the actor later; none comes once it is gone."""
-        period = toTimeDeltaOrNone(time_period)
-        self._wakeups.append((self.address, ExpirationTimer(period)))
-        parcel = Parcel(WakeupMessage(period, payload), self.address, self.address, None)
-        self.after(max(0.0, timePeriodSeconds(period)), parcel)
+        """Has a `WakeupMessage` sent to the actor later; none comes once it is gone.
+
+        The period begins when the actor is through with its message: by no clock that it reads after the call is the
+        wakeup early. `thespian.transient` reads the clock then, and an actor woken a microsecond before would stay.
+        """
+        if (period := toTimeDeltaOrNone(time_period)) is None:
+            raise TypeError("a wakeup needs a period, as a timedelta or in seconds, not None")
+        self._wanted.append((period, payload))
+
+    def _set_wakeups(self) -> None:
+        for period, payload in self._wanted:
+            self._wakeups.append((self.address, ExpirationTimer(period)))
+            parcel = Parcel(WakeupMessage(period, payload), self.address, self.address, None)
+            self.after(max(0.0, timePeriodSeconds(period)), parcel)
+        self._wanted.clear()
