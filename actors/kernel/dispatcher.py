@@ -17,7 +17,6 @@ import asyncio
 import contextvars
 import random
 from asyncio.tasks import _enter_task, _leave_task
-from collections import deque
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +28,9 @@ from telestage.actors.kernel.done import done
 from telestage.actors.kernel.errors import ActorKilled
 from telestage.actors.kernel.hogs import Hogs
 from telestage.actors.kernel.room import WaitingSend
+from telestage.actors.kernel.runqueue import RunQueue
 from telestage.actors.kernel.worker import Worker
-from telestage.actors.kernel.working import AT_REST, ONE_BATCH
+from telestage.actors.kernel.working import AT_REST
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.carrying import Carrier
@@ -65,7 +65,7 @@ class Dispatcher:
         self.dead_letters = system.dead_letters
         self.tasks = tasks
         self.rng = rng
-        self.ready: deque[Cell] = self._run_queue()
+        self.ready = self._run_queue()
         self.armed = False
         self.workers: dict[asyncio.Task[object], Worker] = {}
         self.throughput = throughput
@@ -124,17 +124,17 @@ class Dispatcher:
             False, and nothing has run: it isn't its turn.
         """
         ready = self.ready
-        if not len(ready) or ready[-1] is not cell or not (idle := self.for_asks):
+        if not ready or ready[-1] is not cell or not ready.waiting or not (idle := self.for_asks):
             return False
         worker = idle.pop()
         if worker.spoiled:
             return False
-        ready.appendleft(ready.pop())
+        ready.pop()
         loop = self.loop
         task = current_task(loop)
         running[loop] = worker.task
         try:
-            self._step(worker, ONE_BATCH)
+            self._step(worker, (cell,))
         finally:
             if task is not None:
                 running[loop] = task
@@ -149,7 +149,7 @@ class Dispatcher:
     async def rest(self) -> None:
         """Returns when no cell is ready and no handler is suspended, or nothing runs any more."""
         while not self._closing:
-            if self.armed or len(self.ready):
+            if self.armed or self.ready.waiting:
                 await asyncio.sleep(0)  # the queue is worked off in each turn of the loop
             elif self.suspended():
                 waiter = self.loop.create_future()
@@ -247,8 +247,8 @@ class Dispatcher:
             task.cancel()
         return workers
 
-    def _run_queue(self) -> deque[Cell]:
-        return deque()
+    def _run_queue(self) -> RunQueue:
+        return RunQueue()
 
     def _hire(self) -> Worker:
         worker = Worker(self)
@@ -258,8 +258,9 @@ class Dispatcher:
     def _turn(self) -> None:
         self.armed = False
         loop = self.loop
+        ready = self.ready
         for _ in range(_MOST_WORKERS_A_TURN):
-            if not self.ready or self._closing:
+            if not ready or self._closing:
                 return
             worker = self._idle.pop() if self._idle else self._reserve.pop() if self._reserve else self._hire()
             if worker.spoiled:
@@ -272,7 +273,9 @@ class Dispatcher:
                 _leave_task(loop, task)
             if at_rest:
                 return
-        if self.ready and not self.armed:
+            if not ready.taking.__length_hint__():
+                break
+        if ready.trim() and not self.armed:
             self.arm()
 
     def _step(self, worker: Worker, what: Any) -> bool:

@@ -137,7 +137,7 @@ class Dump:
             total = self._states.total()
             states = ", ".join(f"{count:,} {state.value}" for state, count in self._states.most_common())
             yield _count(total, "actor") + (f": {states}" if total else "")
-            busy, ready = _seconds(self._busy), len(self._root.dispatcher.ready)
+            busy, ready = _seconds(self._busy), self._root.dispatcher.ready.waiting
             yield f"{_count(self._waiting, 'message')} waiting, {self._processed:,} processed in {busy} of work"
             yield f"{_count(ready, 'actor')} on the run queue"
             if self._unreadable:

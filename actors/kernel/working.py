@@ -28,13 +28,10 @@ if TYPE_CHECKING:
     from telestage.actors.kernel.lanes import Lanes
     from telestage.actors.kernel.worker import Worker
 
-__all__ = ["AT_REST", "ONE_BATCH", "TURN", "work"]
+__all__ = ["AT_REST", "TURN", "work"]
 
 AT_REST = object()
 """What a worker's coroutine yields when it has nothing to do, and no answer to give."""
-
-ONE_BATCH = object()
-"""What is sent to a worker's coroutine that is to process a batch of the first cell of the run queue, and no more."""
 
 TURN = 512
 """Messages a turn of the event loop, and asks and messages that a worker runs at once before the loop has one: about
@@ -48,23 +45,27 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     """The life of a worker's coroutine: waits for work, does it, waits again.
 
     A generator, because it then waits by a mere `yield`: what is sent is an ask of an idle cell, to be run at once, or
-    None for the run queue, or `ONE_BATCH`; what is yielded is the answer of that ask, or `AT_REST` if it isn't
-    answered, or by others, too. An `async def` would make an object to await each time (80 ns). `types.coroutine` lets
-    it `yield from` coroutines, which mypy doesn't know.
+    None for the run queue, or a tuple of one cell, to process a batch of that one; what is yielded is the answer of
+    that ask, or `AT_REST` if it isn't answered, or by others, too. An `async def` would make an object to await each
+    time (80 ns). `types.coroutine` lets it `yield from` coroutines, which mypy doesn't know.
     """
     ready = dispatcher.ready
-    popleft = ready.popleft
     throughput = dispatcher.throughput
     too_long = dispatcher.hogs.limit
     clock = perf_counter
     spare: list[object] = []  # the inbox of who is asked: made anew only if it was put to use
     left_of_asks = TURN
+    # of the last message that was alone in its mailbox, as most are alike: its class, its actor's spec, their handler
+    lone_kind: Any = None
+    lone_spec: Any = None
+    lone_handler: Any = None
+    lone_async = unlike = False
     result: Any
     handler: Any
     answer: Any = AT_REST
     while True:
         ask = yield answer
-        if ask is not None and ask is not ONE_BATCH:
+        if type(ask) is Ask:
             cell = worker.cell = ask.target
             cell.current = ask
             cell.inbox = spare  # no longer idle
@@ -108,8 +109,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
         answer = AT_REST
         left_of_turn = TURN if ask is None else 1
         now = clock()
-        while ready:
-            cell = popleft()
+        for cell in ready.taking if ask is None else ask:
             worker.cell = cell
             worker.began = began = now
             batch: Any = cell.inbox
@@ -119,18 +119,24 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 and not cell.flags
                 and cell.rest is None
                 and (
-                    (handler := cell.spec.handlers.coroutines.get(kind := type(batch[0]))) is not None
-                    or (kind is not Ask and kind is not Envelope)
+                    ((kind := type(batch[0])) is lone_kind and cell.spec is lone_spec)
+                    or (kind is not Ask and kind is not Envelope and (unlike := True))
                 )
             ):
                 # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
                 # go on with. Lanes leave the inbox empty.
                 item = cell.current = batch.pop()
                 try:
-                    if handler is not None:
-                        yield from handler(cell.actor, item)
+                    if unlike:
+                        unlike = False
+                        handlers = cell.spec.handlers
+                        lone_handler = handlers[kind]
+                        lone_async = kind in handlers.coroutines
+                        lone_kind, lone_spec = kind, cell.spec
+                    if lone_async:
+                        yield from lone_handler(cell.actor, item)
                     else:
-                        result = cell.spec.handlers[kind](cell.actor, item)
+                        result = lone_handler(cell.actor, item)
                         if type(result) is CoroutineType:
                             yield from result  # type: ignore[misc]  # see above
                 except BaseException as error:
@@ -150,7 +156,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                         left_of_turn -= 1
                         if left_of_turn:
                             continue
-                        if ready and not dispatcher.armed:
+                        if ready.trim() and not dispatcher.armed:
                             dispatcher.arm()
                         break
                 done = 1
@@ -275,10 +281,16 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                 ready.append(cell)
             else:
                 cell.inbox = None
-            if detached or left_of_turn <= 0:
+            if detached:
                 if ready and not dispatcher.armed:
                     dispatcher.arm()
                 break
+            if left_of_turn <= 0:
+                if ready.trim() and not dispatcher.armed:
+                    dispatcher.arm()
+                break
+        else:
+            ready.renew()
         if ask is not None:
             left_of_asks += left_of_turn - 1
             if left_of_asks <= 0:

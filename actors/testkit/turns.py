@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
 from typing import TYPE_CHECKING, SupportsIndex
 
 from telestage.actors.kernel.dispatcher import Dispatcher
+from telestage.actors.kernel.runqueue import RunQueue
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -27,31 +27,48 @@ _THROUGHPUTS = (1, 2, 3, 7)
 """Messages an actor may process, besides as many as the system was given."""
 
 
-class RunQueue(deque["Cell"]):
-    """The actors that are ready, to be taken in any order."""
+class AnyOrder:
+    """Takes the actors that are ready in any order, the first by default, as many as run in this turn."""
+
+    def __init__(self, ready: RandomRunQueue) -> None:
+        self._ready = ready
+
+    def __iter__(self) -> AnyOrder:
+        return self
+
+    def __length_hint__(self) -> int:
+        return len(self._ready)
+
+    def __next__(self) -> Cell:
+        """Another one, unless the turn of the event loop is to end. If one is left, the next turn is arranged for."""
+        ready = self._ready
+        if not ready:
+            raise StopIteration
+        dispatcher = ready.dispatcher
+        choose = dispatcher.schedule.choose
+        if choose(3, "t") == 1:
+            if not dispatcher.armed:
+                dispatcher.arm()
+            if dispatcher.armed:
+                raise StopIteration
+            # else the loop is ending, and there is no next turn
+        return ready.pop(choose(len(ready), "a"))
+
+
+class RandomRunQueue(RunQueue):
+    """The actors that are ready. What is given is let go at once, and there may be more when a turn is over."""
 
     def __init__(self, dispatcher: ScheduledDispatcher) -> None:
         super().__init__()
-        self._dispatcher = dispatcher
-        self._choose = dispatcher.schedule.choose
+        self.dispatcher = dispatcher
+        self.taking = AnyOrder(self)
 
-    def __bool__(self) -> bool:
-        """Whether another actor runs in this turn of the event loop. If one is left, the next turn is arranged for."""
-        if not len(self):
-            return False
-        if self._choose(3, "t") != 1:
-            return True
-        dispatcher = self._dispatcher
-        if not dispatcher.armed:
-            dispatcher.arm()
-        return not dispatcher.armed  # the loop is ending, and there is no next turn
+    def renew(self) -> None:
+        """A turn is over."""
 
-    def popleft(self) -> Cell:
-        """Any of them, the first by default."""
-        place = self._choose(len(self), "a")
-        cell = self[place]
-        del self[place]
-        return cell
+    def trim(self) -> bool:
+        """Whether others are ready."""
+        return len(self) > 0
 
 
 class Workers(list["Worker"]):
@@ -118,8 +135,8 @@ class ScheduledDispatcher(Dispatcher):
     def for_asks(self, workers: list[Worker]) -> None:
         self._for_asks: list[Worker] = workers
 
-    def _run_queue(self) -> deque[Cell]:
-        return RunQueue(self)
+    def _run_queue(self) -> RunQueue:
+        return RandomRunQueue(self)
 
     def _turn(self) -> None:
         choice = self.schedule.choose(1 + len(_THROUGHPUTS), "w")
