@@ -804,3 +804,27 @@ async def test_what_has_been_handled_is_let_go_while_others_of_its_batch_wait(th
                 actor.log.clear()
                 handled = known[: len(known) - ref.waiting]
                 assert sum(one() is not None for one in handled) <= 1024 + throughput
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+async def test_a_run_queue_that_never_runs_empty_stays_short(system: ActorSystem, at_once: int) -> None:
+    """Whether its actors have one message each in their turn, or several."""
+
+    class Passing(Actor):
+        @handles(Ref)
+        def join(self, following: Ref) -> None:
+            self.next = following
+
+        @handles(int)
+        def hand_on(self, number: int) -> None:
+            self.next.tell(number)
+
+    links = [system.spawn(Passing) for _ in range(3)]
+    for link, following in zip(links, links[1:] + links[:1], strict=True):
+        link.tell(following)
+    for number in range(at_once):
+        links[0].tell(number)
+    ready = system._root.dispatcher.ready  # type: ignore[union-attr]  # looked at from inside on purpose
+    for _ in range(20):
+        await asyncio.sleep(0)
+        assert ready.waiting == len(ready) == 1
