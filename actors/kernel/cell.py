@@ -164,11 +164,14 @@ class Cell(Mailbox):
             note_wait(asker, self)
         try:
             if (
-                self.inbox is None
-                and not self.flags
-                and (idle := dispatcher.for_asks)
-                and not (worker := idle.pop()).spoiled
+                self.inbox is not None
+                or self.flags
+                or not (idle := dispatcher.for_asks)
+                or (worker := idle.pop()).spoiled
             ):
+                ask = Ask(message, self, asker, cancel)
+                value = await self._answer(ask, timeout, priority, queue_timeout)
+            else:
                 # It is run at once, inside its asker. Order and one-at-a-time are kept: nothing else waits for the
                 # cell, and nothing runs in it.
                 ask = Ask(message, self, asker, cancel, True)
@@ -193,9 +196,6 @@ class Cell(Mailbox):
                     idle.append(worker)
                     if value is AT_REST:  # it hasn't answered, or not alone
                         value = await self._answer(ask, timeout, priority, queue_timeout)
-            else:
-                ask = Ask(message, self, asker, cancel)
-                value = await self._answer(ask, timeout, priority, queue_timeout)
         finally:
             if asker is not None:
                 forget_wait(asker, ask.target)  # pyright: ignore[reportPossiblyUnboundVariable]  # nothing before raises

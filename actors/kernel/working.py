@@ -59,7 +59,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
     lone_kind: Any = None
     lone_spec: Any = None
     lone_handler: Any = None
-    lone_async = unlike = False
+    lone_async = False
     result: Any
     handler: Any
     answer: Any = AT_REST
@@ -115,52 +115,14 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             batch: Any = cell.inbox
             item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
             if (
-                len(batch) == 1
-                and not cell.flags
-                and cell.rest is None
-                and (
-                    ((kind := type(batch[0])) is lone_kind and cell.spec is lone_spec)
-                    or (kind is not Ask and kind is not Envelope and (unlike := True))
+                len(batch) != 1
+                or cell.flags
+                or cell.rest is not None
+                or (
+                    (type(batch[0]) is not lone_kind or cell.spec is not lone_spec)
+                    and ((kind := type(batch[0])) is Ask or kind is Envelope or (lone_async := False))
                 )
             ):
-                # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
-                # go on with. Lanes leave the inbox empty.
-                item = cell.current = batch.pop()
-                try:
-                    if unlike:
-                        unlike = False
-                        handlers = cell.spec.handlers
-                        lone_handler = handlers[kind]
-                        lone_async = kind in handlers.coroutines
-                        lone_kind, lone_spec = kind, cell.spec
-                    if lone_async:
-                        yield from lone_handler(cell.actor, item)
-                    else:
-                        result = lone_handler(cell.actor, item)
-                        if type(result) is CoroutineType:
-                            yield from result  # type: ignore[misc]  # see above
-                except BaseException as error:
-                    _raised(dispatcher, worker, cell, item, error)
-                if not worker.detached:
-                    now = clock()
-                    elapsed = now - began
-                    if elapsed <= too_long and not cell.flags and cell.backlog is None:
-                        # as below, where nothing is to be looked at
-                        cell.current = None
-                        cell.processed += 1
-                        cell.busy += elapsed
-                        if cell.inbox:
-                            ready.append(cell)
-                        else:
-                            cell.inbox = None
-                        left_of_turn -= 1
-                        if left_of_turn:
-                            continue
-                        if ready.trim() and not dispatcher.armed:
-                            dispatcher.arm()
-                        break
-                done = 1
-            else:
                 done = 0
                 rest: Any = None  # what of the batch is still to be taken
                 lanes: Lanes | None = None
@@ -261,6 +223,39 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
                             _let_go(rest, done)
                 elif lanes is not None:
                     done += lanes.taken
+            else:
+                # a message alone, as in a ring: the list is kept for what comes meanwhile, and there is nothing to
+                # go on with. Lanes leave the inbox empty.
+                item = cell.current = batch.pop()
+                try:
+                    if lone_async:
+                        yield from lone_handler(cell.actor, item)
+                    else:
+                        if (kind := type(item)) is not lone_kind or cell.spec is not lone_spec:
+                            handlers = cell.spec.handlers
+                            lone_handler = handlers[kind]
+                            lone_async = kind in handlers.coroutines
+                            lone_kind, lone_spec = kind, cell.spec
+                        result = lone_handler(cell.actor, item)
+                        if type(result) is CoroutineType:
+                            yield from result  # type: ignore[misc]  # see above
+                except BaseException as error:
+                    _raised(dispatcher, worker, cell, item, error)
+                if not worker.detached:
+                    now = clock()
+                    elapsed = now - began
+                    if elapsed <= too_long and not cell.flags and cell.backlog is None and left_of_turn > 1:
+                        # as below, where nothing is to be looked at
+                        cell.current = None
+                        cell.processed += 1
+                        cell.busy += elapsed
+                        if cell.inbox:
+                            ready.append(cell)
+                        else:
+                            cell.inbox = None
+                        left_of_turn -= 1
+                        continue
+                done = 1
             cell.current = None
             now = clock()
             elapsed = now - began
