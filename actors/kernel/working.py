@@ -114,7 +114,7 @@ def work(dispatcher: Dispatcher, worker: Worker) -> Generator[Any, Any, None]:
             worker.began = began = now
             batch: Any = cell.inbox
             item: Any  # a message, an Envelope or an Ask: told apart by class, which is quicker than isinstance
-            if (
+            if (  # the longer branch first, so that these jump near: docs/decisions/0017
                 len(batch) != 1
                 or cell.flags
                 or cell.rest is not None
