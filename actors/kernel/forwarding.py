@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
     from telestage.actors.kernel.ref import Ref
 
-__all__ = ["SAME", "forward", "take_current", "wait_on"]
+__all__ = ["SAME", "GivenAway", "forward", "take_current", "wait_on"]
 
 SAME = object()
 """Stands for the message being handled, where another one could be given."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from telestage.actors.kernel.envelope import bare
 from telestage.actors.kernel.flags import WATCHED
+from telestage.actors.kernel.forwarding import GivenAway
 
 if TYPE_CHECKING:
     from telestage.actors.kernel.cell import Cell
@@ -37,8 +38,11 @@ class Hogs:
         self._next_log = 0.0
         self._unlogged = 0
 
-    def note(self, cell: Cell, elapsed: float, alone: bool, last: object) -> None:
-        """`cell` kept the loop for `elapsed`, with `last`, or with others before it if that wasn't `alone`."""
+    def note(self, cell: Cell, elapsed: float, alone: bool, item: object) -> None:
+        """`cell` kept the loop for `elapsed`, with `item`, or with others, too, if that wasn't `alone`.
+
+        `item` is None if a step of its lifecycle came first: which messages it handled then isn't known.
+        """
         if not alone:
             cell.flags |= WATCHED
             cell.kin.watched = _WATCHED_FOR
@@ -49,12 +53,16 @@ class Hogs:
         more = f" (one of {self._unlogged} times)" if self._unlogged > 1 else ""
         self._next_log = now + _LOG_INTERVAL
         self._unlogged = 0
-        kind = type(bare(last))
-        if not alone:
-            what = f"handling messages, the last one a {kind.__name__}; the next time it is told which"
-        else:
+        kind = type(bare(item))
+        if kind is GivenAway:
+            what = "handling a message that it has handed on or put aside"
+        elif alone:
             handler: Callable[..., object] = cell.spec.handlers[kind]
             what = f"handling a {kind.__name__} in {getattr(handler, '__qualname__', handler)}"
+        elif item is None:
+            what = "starting, stopping or handling messages; the next time it is told which"
+        else:
+            what = f"handling messages, one of them a {kind.__name__}; the next time it is told which"
         _log.warning("%s kept the event loop for %.3f s%s, %s", cell.path, elapsed, more, what)
 
     def watched(self, cell: Cell) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from telestage.actors.kernel.current import WorkerTask
 from telestage.actors.kernel.envelope import bare
+from telestage.actors.kernel.flags import WATCHED
 from telestage.actors.kernel.interrupting import suspends
 from telestage.actors.kernel.working import AT_REST, work
 
@@ -48,6 +49,7 @@ class Worker:
         "_adopted",
         "_driven",
         "_first",
+        "_last",
         "_park",
         "abandoned",
         "began",
@@ -71,6 +73,7 @@ class Worker:
         self.dispatcher = dispatcher
         self.cell: Cell | None = None
         self._adopted: Any = None  # the cell whose handler its Task goes on with, even if it was abandoned
+        self._last = False  # with what suspended first in it this turn ends
         self.detached = False  # its handler suspended, so its own Task drives it
         self.began = 0.0  # its turn in the cell, by the clock of `busy`
         self.since = 0.0  # when that handler suspended first, in loop time
@@ -101,19 +104,22 @@ class Worker:
         self.since = dispatcher.loop.time()
         cell.worker = self
         self._adopted = cell
+        item = cell.current
+        rest = cell.rest
+        self._last = item is not None and cell.backlog is None and (rest is None or not rest.__length_hint__())
         elapsed = perf_counter() - self.began
         cell.busy += elapsed
         if elapsed > dispatcher.hogs.limit:
-            self._too_long(cell, elapsed, cell.current)
+            self._too_long(cell, elapsed, item, self._last and rest is None)
         if cell.flags:
             suspends(cell)
         if self._park is not None and not self._park.done():
             self._park.set_result(None)
 
-    def _too_long(self, cell: Cell, elapsed: float, item: object) -> None:
+    def _too_long(self, cell: Cell, elapsed: float, item: object, alone: bool) -> None:
         """The step that has just ended, and began with `item`, took too long."""
-        same = cell.current is item or cell.current is None
-        self.dispatcher.hogs.note(cell, elapsed, same and cell.rest is None and cell.backlog is None, item)
+        alone = item is not None and (alone or cell.flags & WATCHED != 0)  # if it is watched there is one a turn
+        self.dispatcher.hogs.note(cell, elapsed, alone, item)
 
     def interrupt(self, reason: Exception | None) -> None:
         """Cancels the suspended handler. `deadline`, set by who calls this, is when it is abandoned."""
@@ -204,7 +210,7 @@ class Worker:
                     elapsed = clock() - began
                     cell.busy += elapsed
                     if elapsed > too_long:
-                        self._too_long(cell, elapsed, item)
+                        self._too_long(cell, elapsed, item, self._last)
                     if cell.current is not item:  # the next one of its turn suspended
                         self.since = dispatcher.loop.time()
             except StopIteration:
