@@ -209,9 +209,9 @@ class Dispatcher:
 
         A stray cancellation of one worker is no such end; `shutdown` begins what it needs to all the same.
         """
-        if self._ending is False and not self._closing:
+        if self._ending is False:
             self._ending = all(task.cancelling() for task in asyncio.all_tasks(self.loop))
-        return self._closing or bool(self._ending)
+        return bool(self._ending)
 
     def outlive(self) -> None:
         """The system is being shut down: what that takes is done even at the end of the loop."""
@@ -262,7 +262,15 @@ class Dispatcher:
         for _ in range(_MOST_WORKERS_A_TURN):
             if not ready or self._closing:
                 return
-            worker = self._idle.pop() if self._idle else self._reserve.pop() if self._reserve else self._hire()
+            if self._idle:
+                worker = self._idle.pop()
+            elif self._reserve:
+                worker = self._reserve.pop()
+            else:
+                youngest = next(reversed(self.workers.values()), None)
+                if (youngest is None or youngest.spoiled) and self.ends():
+                    return
+                worker = self._hire()
             if worker.spoiled:
                 continue
             task = worker.task

@@ -24,6 +24,7 @@ from telestage.actors.kernel import (
     interrupting,
 )
 from telestage.actors.kernel.cell import Cell
+from telestage.actors.kernel.working import TURN
 
 AT_ONCE = Supervision(backoff=Backoff(first=0), intensity=1000)
 SLOWLY = Supervision(backoff=Backoff(first=60, maximum=60, jitter=0))
@@ -665,6 +666,97 @@ def test_the_end_of_the_loop_without_shutdown_neither_hangs_nor_begins_anything(
     assert time.monotonic() - began < 2
     assert log == []
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("at_work", [0, 10])
+def test_what_waits_for_the_next_turn_of_a_loop_that_ends_is_not_begun(at_work: int) -> None:
+    """R-T4: all tasks have been cancelled by then; it would run in a new one, which nobody cancels."""
+    log: list[object] = []
+
+    async def main() -> None:
+        system = await ActorSystem().start()
+        for _ in range(at_work):
+            await waiting(system.spawn(Kid, log))
+        ref = system.spawn(Kid, log)
+        for number in range(TURN + 1):
+            ref.tell(number)
+
+    asyncio.run(main())
+    assert log == list(range(TURN))
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_what_is_told_at_the_end_of_the_loop_is_not_begun_and_fails_nobody(turns: int) -> None:
+    """R-T4: by a task that takes its time to end, and when the loop is closed."""
+    log: list[object] = []
+    refs: list[Ref] = []
+
+    async def tell_at_its_end(ref: Ref) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            ref.tell("never")
+
+    async def main() -> None:
+        system = await ActorSystem().start()
+        refs.extend(system.spawn(Kid, log) for _ in range(2))
+        telling = asyncio.create_task(tell_at_its_end(refs[0]))
+        await asyncio.sleep(0)
+        assert not telling.done()
+
+    asyncio.run(main())
+    refs[1].tell("nor after it")
+    assert log == []
+
+
+def test_who_tells_when_the_loop_is_closed_is_not_failed() -> None:
+    """`tell` never fails: nobody is there to process it any more."""
+
+    async def main() -> Ref:
+        system = await ActorSystem().start()
+        return system.spawn(Kid, log)
+
+    log: list[object] = []
+    asyncio.run(main()).tell("never")
+    assert log == []
+
+
+def test_what_a_shutdown_left_behind_may_end_when_the_loop_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """R-T4: as the interpreter lets go of it. Nothing is begun for that, though actors were at work as the system ended."""
+    caplog.set_level(logging.ERROR)  # a record of a dead letter would keep everything
+    log: list[object] = []
+
+    class Stubborn(Kid):
+        @handles(Resist)
+        async def resist(self, message: Resist) -> None:
+            try:
+                await super().resist(message)
+            finally:
+                self.log.append("let go")
+
+    async def main() -> None:
+        system = await ActorSystem().start()
+        resist = Resist()
+        system.spawn(Stubborn, log).tell(resist)
+        await resist.entered.wait()
+        ref = system.spawn(Kid, log)
+        for number in range(10 * TURN):
+            ref.tell(number)
+        ending = asyncio.create_task(system.shutdown(timeout=30, drain=True))
+        while not log:
+            await asyncio.sleep(0)
+        ending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await ending
+        log.clear()
+
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(main())
+    del loop
+    gc.collect()
+    assert log == ["let go"]
 
 
 def test_a_system_whose_owner_is_cancelled_at_the_end_of_the_loop_still_stops_its_actors() -> None:
