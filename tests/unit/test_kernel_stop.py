@@ -724,7 +724,7 @@ def test_who_tells_when_the_loop_is_closed_is_not_failed() -> None:
 
 
 def test_what_a_shutdown_left_behind_may_end_when_the_loop_is_closed(caplog: pytest.LogCaptureFixture) -> None:
-    """R-T4: as the interpreter lets go of it. Nothing is begun for that, though actors were at work as the system ended."""
+    """R-T4: as the interpreter lets go of it. Nothing is begun for that, though others were at work until the end."""
     caplog.set_level(logging.ERROR)  # a record of a dead letter would keep everything
     log: list[object] = []
 
