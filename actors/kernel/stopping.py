@@ -59,7 +59,7 @@ def stop(cell: Cell, error: Exception | None, *, drain: bool = False, grace: flo
         kin.deadline = loop.time() + grace
         kin.grace = loop.call_at(kin.deadline, out_of_grace, cell)
         cell.make_room()
-    elif not kin.stopping and kin.grace is not None:
+    elif kin.grace is not None:
         kin.draining = kin.draining and drain
         kin.deadline = min(kin.deadline, loop.time() + grace)
         kin.grace.cancel()
@@ -96,7 +96,7 @@ def vanish(cell: Cell) -> bool:
 def out_of_grace(cell: Cell) -> None:
     """The grace of a stop is over: the running handler is cancelled, the mailbox not drained further."""
     kin = cell.kin
-    if cell.final or kin.stopping:
+    if kin.stopping:
         return
     if kin.draining:
         kin.draining = False
@@ -111,8 +111,6 @@ def out_of_grace(cell: Cell) -> None:
 async def end(cell: Cell) -> None:
     """Does the stop itself: children, hook, and the rest. Never raises but for a cancellation."""
     kin = cell.kin
-    if kin.stopping:
-        return
     grace = max(0.0, kin.deadline - cell.dispatcher.loop.time())
     kin.stopping = True
     try:
@@ -182,8 +180,7 @@ def finish(cell: Cell, *, given_up: bool = False) -> None:
     if kin.group is not None:
         kin.group.gone(cell)
     for waiter in kin.stop_waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+        waiter.set_result(None)
     kin.watchers.clear()
     kin.watching.clear()
     kin.stop_waiters.clear()

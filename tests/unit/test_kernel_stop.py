@@ -983,14 +983,40 @@ async def test_nothing_is_kept_of_an_idle_actor_that_has_stopped(system: ActorSy
 
 
 async def test_the_instance_of_an_actor_that_took_turns_to_stop_is_not_kept_either(system: ActorSystem) -> None:
-    """Nor its system lane."""
-    ref = system.spawn(Kid, [])
+    """Nor its system lane, in which what waited is a dead letter."""
+    log: list[object] = []
+    ref = system.spawn(Kid, log)
     assert isinstance(ref, Cell)
     instance = weakref.ref(ref.actor)
     ref.stop()
     ref.signal("comes before the end")
     assert await ref.stopped(1)
     assert ref.actor is ref.kin.control is instance() is None
+    assert log == ["stopped"]
+    assert dead(system) == ["comes before the end"]
+
+
+async def test_a_ref_to_who_has_stopped_keeps_nobody_who_waited_for_that(system: ActorSystem) -> None:
+    """Neither a watcher, nor whom it watched itself, nor what its parent awaited."""
+
+    class Watches(Kid):
+        @handles(Ref)
+        def look(self, other: Ref) -> None:
+            self.watch(other)
+
+    first, parent, third = system.spawn(Watches, []), system.spawn(Watches, [], 1), system.spawn(Watches, [])
+    child = system.find(f"{parent.path}/child-0")
+    assert isinstance(parent, Cell)
+    assert isinstance(child, Cell)
+    await first.ask(parent)
+    await parent.ask(third)
+    assert parent.kin.watchers
+    assert parent.kin.watching
+    parent.stop()
+    assert await parent.stopped(1)
+    assert not parent.kin.watchers
+    assert not parent.kin.watching
+    assert not child.kin.stop_waiters
 
 
 async def test_an_idle_actor_stops_with_the_error_it_is_stopped_with(system: ActorSystem) -> None:
