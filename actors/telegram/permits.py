@@ -37,6 +37,7 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
 class _Waiting(msgspec.Struct, frozen=True):
     request: PermitRequest
     since: float
+    arrival: int
 
     @property
     def session(self) -> str:
@@ -47,8 +48,8 @@ def _busy(operation: str) -> ValueError:
     return ValueError(f"operation {operation} has a permit, or waits for one, already")
 
 
-_Line = deque[tuple[int, str]]
-"""The waiting requests of one kind, -priority and session, the oldest first: arrival and operation."""
+_Line = deque[_Waiting]
+"""The requests of one kind, -priority and session, the oldest first: those that wait, and withdrawn ones among them."""
 
 _Place = tuple[int, int, int, str]
 """Where the head of a line stands in its kind's heap: -priority, number of the session's last grant, arrival,
@@ -100,7 +101,6 @@ class PermitPool:
         self._unlimited = (self._total,)
         self._held: dict[str, _Held] = {}
         self._waiting: dict[str, _Waiting] = {}
-        self._arrival: dict[str, int] = {}  # of what waits; any other arrival in a line is a withdrawn request
         self._lines: dict[tuple[str, int, str], _Line] = {}
         self._heaps: dict[str, list[_Place]] = {}  # kind -> one place for each of its lines
         self._last: dict[str, int] = {}  # session -> the number of its last grant
@@ -119,8 +119,7 @@ class PermitPool:
         if self.take(request.session, operation, request.kind, now):
             return Grant(request, 0.0)
         self._arrivals += 1
-        self._arrival[operation] = self._arrivals
-        self._waiting[operation] = _Waiting(request, now)
+        waiting = self._waiting[operation] = _Waiting(request, now, self._arrivals)
         key = (request.kind, -request.priority, request.session)
         line = self._lines.get(key)
         if line is None:
@@ -128,7 +127,7 @@ class PermitPool:
             last = self._last.get(request.session, 0)
             heap = self._heaps.setdefault(request.kind, [])
             heapq.heappush(heap, (-request.priority, last, self._arrivals, request.session))
-        line.append((self._arrivals, operation))
+        line.append(waiting)
         for count in self._counts(request.kind):
             count.waiting += 1
         granted = list(self._grant(now))
@@ -167,7 +166,6 @@ class PermitPool:
             if not self._waiting:
                 return []
         elif (waiting := self._waiting.pop(operation, None)) is not None:
-            del self._arrival[operation]
             for count in self._counts(waiting.request.kind):
                 count.waiting -= 1
                 count.refused += 1
@@ -220,9 +218,8 @@ class PermitPool:
             if kind is None:
                 return
             priority, _, _, session = self._heaps[kind][0]
-            _, operation = self._lines[kind, priority, session].popleft()
-            waiting = self._waiting.pop(operation)
-            del self._arrival[operation]
+            waiting = self._lines[kind, priority, session].popleft()
+            del self._waiting[waiting.request.operation_id]
             yield self._granted(waiting, now)
 
     def _granted(self, waiting: _Waiting, now: float) -> Grant:
@@ -267,13 +264,13 @@ class PermitPool:
             place = heap[0]
             priority, last, arrival, session = place
             entries = self._lines[kind, priority, session]
-            while entries and self._arrival.get(entries[0][1]) != entries[0][0]:
+            while entries and self._waiting.get(entries[0].request.operation_id) is not entries[0]:
                 entries.popleft()
             if not entries:
                 heapq.heappop(heap)
                 del self._lines[kind, priority, session]
                 continue
-            now = (self._last.get(session, 0), entries[0][0])
+            now = (self._last.get(session, 0), entries[0].arrival)
             if now == (last, arrival):
                 return place
             heapq.heapreplace(heap, (priority, *now, session))

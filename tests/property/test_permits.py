@@ -22,7 +22,7 @@ class Permits(RuleBasedStateMachine):
         self.total, self.scraping = total, scraping
         self.waiting, self.held, self.last = [], {}, {}
         self.counted = {"granted": 0, "returned": 0, "refused": 0}
-        self.number = self.grants = 0
+        self.number = self.grants = self.peak = 0
         self.passed = {}
         self.now = 0.0
 
@@ -145,7 +145,8 @@ class Permits(RuleBasedStateMachine):
         status = self.pool.status(self.now)
         total, scraping = status.total, status.kinds["scraping"]
         assert total.in_use == len(self.held) <= self.total
-        assert total.peak <= self.total
+        self.peak = max(self.peak, len(self.held))  # of a step, the most are held at its end or before it
+        assert total.peak == self.peak <= self.total
         assert scraping.in_use == sum(each.kind == "scraping" for each in self.held.values()) <= self.scraping
         assert scraping.peak <= self.scraping
         assert total.waiting == len(self.waiting)
