@@ -144,7 +144,10 @@ class Mailbox(Ref):
         if refusal is None:
             return True
         if not isinstance(refusal, MailboxFull) or self.spec.overflow in _AT_ONCE:
-            raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+            try:
+                raise refusal.with_traceback(None)  # it may be shared: each raise would lengthen its traceback
+            finally:
+                del refusal  # no circle with its own traceback
         self.count(refused=-1)  # not yet
         return False
 

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import inspect
-from collections.abc import AsyncIterator, Coroutine
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import TracebackType
 
 import pytest
 import pytest_asyncio
@@ -103,6 +105,36 @@ async def test_nobody_can_spoil_it_for_the_others(system: ActorSystem) -> None:
     await ref.send(2)
     await emptied(ref)
     assert log == [0, 1, 2]
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("thrown", ["an error", "its class", "its class with a text", "its class with an error"])
+async def test_what_is_thrown_into_it_comes_out_again(system: ActorSystem, thrown: str, traced: bool) -> None:
+    """R-E3: as of a coroutine that hasn't begun, in each of the ways in which one may throw."""
+    given = KeyError("text")
+    try:
+        raise LookupError
+    except LookupError as error:
+        traceback = error.__traceback__ if traced else None
+    ways = {
+        "an error": (given, None),
+        "its class": (KeyError, None),
+        "its class with a text": (KeyError, "text"),
+        "its class with an error": (KeyError, given),
+    }
+    throw: Callable[..., object] = system.spawn(Recorder, []).send(1).throw
+    with pytest.raises(KeyError) as info:
+        throw(*ways[thrown], traceback)
+    assert (info.value is given) is (thrown in ("an error", "its class with an error"))
+    assert info.value.args == (() if thrown == "its class" else ("text",))
+    assert (traceback in tracebacks(info.value)) is traced
+
+
+def tracebacks(error: BaseException) -> list[TracebackType | None]:
+    found: list[TracebackType | None] = [error.__traceback__]
+    while (last := found[-1]) is not None:
+        found.append(last.tb_next)
+    return found[:-1]
 
 
 @pytest.mark.parametrize(
@@ -209,6 +241,39 @@ async def test_who_was_cancelled_in_the_turn_that_makes_room_is_not_let_in(syste
     ]
     await emptied(ref)
     assert log == [0, 2]
+    assert system.statistics()[0].restarts == 0
+
+
+@pytest.mark.virtual_time
+async def test_who_was_let_in_is_not_refused_when_its_time_is_over(system: ActorSystem) -> None:
+    """R-D3: nor counted as such."""
+    log: list[object] = []
+    ref = halted(system, log, 1)
+    await ref.send(0)
+    sends = [asyncio.create_task(ref.send(number, timeout=5)) for number in (1, 2, 3)]
+    await asyncio.sleep(1)
+    ref.resume()
+    await asyncio.gather(*sends)
+    await asyncio.sleep(10)
+    assert log == [0, 1, 2, 3]
+    assert system.statistics()[0].refused == 0
+
+
+async def test_an_error_that_a_send_raised_is_gone_with_who_caught_it(system: ActorSystem) -> None:
+    """R-E3: it and its traceback don't keep each other, nor the frames of who awaited it, until the next collection."""
+    ref = system.spawn(Recorder, [])
+    ref.stop()
+    assert await ref.stopped(1)
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            await ref.send("late")
+        except ActorStopped as error:
+            raised = weakref.ref(error)
+        assert raised() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_stop_passes_over_who_has_just_been_cancelled(system: ActorSystem) -> None:
