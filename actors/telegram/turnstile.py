@@ -19,7 +19,7 @@ from typing import Any
 from telethon.errors.common import MultiError
 from telethon.extensions.binaryreader import BinaryReader
 
-from telestage.actors.telegram.errors import FloodParked, PaceTimeout, SessionError
+from telestage.actors.telegram.errors import FloodParked, PaceTimeout, SessionDead, SessionError
 from telestage.actors.telegram.failures import flood_reason, wait_seconds
 from telestage.actors.telegram.floods import PEER_FLOOD, Ledger, end_of
 from telestage.actors.telegram.limits import Limits, Pace
@@ -155,6 +155,7 @@ class Turnstile:
             FloodParked: Telegram doesn't want one of them now.
             HeldBack: The operation is to wait elsewhere, and then to be begun again.
             PaceTimeout: It would be made after the deadline of its turn.
+            SessionDead: The session has ended while it waited.
         """
         for request in requests:
             shape = shape_of(request)
@@ -184,7 +185,8 @@ class Turnstile:
                     raise HeldBack(self._session, needs, time.time() + pacer.earliest(more, now) - now)
                 deadline = asyncio.get_running_loop().time() + _SLOWEST if turn is None else turn.until
                 await self._let_in(more, deadline)
-            more.held.clear()
+                if not more.held:
+                    raise SessionDead(self._session, "ended while a request waited for its pace")
             place.held.extend(lacking)
         pacer.use(place, needs, time.monotonic())
         if pacer.waiting:
