@@ -64,6 +64,28 @@ def test_it_gives_what_a_deque_would_whatever_is_let_go_meanwhile(steps: list[An
     assert list(queue.taking) == list(model)
 
 
+@pytest.mark.parametrize("meanwhile", ["all were given", "more were given than are left"])
+def test_who_was_given_is_let_go_again_and_again(meanwhile: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaps at the beginning of the list, then the others move up, then gaps again."""
+    monkeypatch.setattr(runqueue, "_QUICKLY_MOVED", 0)
+    queue = queue_of(*range(10))
+    assert list(islice(queue.taking, 4)) == [0, 1, 2, 3]
+    queue.trim()
+    assert list(queue) == [None, None, None, None, 4, 5, 6, 7, 8, 9]
+    if meanwhile == "all were given":
+        assert list(queue.taking) == [4, 5, 6, 7, 8, 9]
+        queue.renew()
+        queue.extend(range(8, 12))
+    else:
+        assert list(islice(queue.taking, 4)) == [4, 5, 6, 7]
+        queue.trim()
+        queue.extend(range(10, 12))
+    assert list(queue) == [8, 9, 10, 11]
+    assert next(queue.taking) == 8
+    queue.trim()
+    assert list(queue) == [None, 9, 10, 11]
+
+
 @pytest.mark.parametrize("others", [0, 1, 10_000])
 def test_who_was_given_is_let_go_however_many_are_ready(others: int) -> None:
     first = Ready()

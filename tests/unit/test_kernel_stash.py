@@ -521,6 +521,41 @@ async def test_what_is_put_aside_is_not_given_again_after_a_failure(system: Acto
     assert log == ["a"]
 
 
+async def test_an_ask_that_waits_behind_what_is_put_aside_and_is_given_up_frees_its_place(
+    system: ActorSystem, log: list[object]
+) -> None:
+    line = system.spawn(Line, log, capacity=1)
+    line.tell("a")
+    await drained(line)
+    line.pause()
+    ask = asyncio.create_task(line.ask("b"))
+    await asyncio.sleep(0)
+    assert line.waiting == 1
+    ask.cancel()
+    await asyncio.wait({ask})
+    assert line.waiting == 0
+    line.tell(Connected())
+    line.resume()
+    await drained(line)
+    assert log == ["a"]
+    assert system.dead_letters.recent == ()
+
+
+async def test_what_the_runtime_tells_is_put_aside_beyond_the_bound(system: ActorSystem, log: list[object]) -> None:
+    """It is told once only."""
+    line, other = system.spawn(Line, log), system.spawn(Line, log, name="other")
+    line.tell(Watch(other))
+    for number in range(5):
+        line.tell(str(number))
+    await drained(line)
+    other.stop()
+    assert await other.stopped(1)
+    assert await line.ask(Done()) == 6
+    await line.ask(Connected())
+    assert await line.ask(Done()) == 0
+    assert log == ["0", "1", "2", "3", "4", "other ended"]
+
+
 async def test_one_message_can_be_put_aside_once_at_a_time(system: ActorSystem, log: list[object]) -> None:
     class Twice(Line):
         @Line.waiting.handles(str)
