@@ -374,7 +374,9 @@ async def test_a_full_mailbox_of_a_suspended_actor_stops(system: ActorSystem) ->
     assert await ref.stopped(1)
 
 
-async def test_stop_during_the_start_and_during_a_backoff(system: ActorSystem) -> None:
+async def test_stop_during_the_start_and_during_a_backoff(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
     class Hangs(Kid):
         async def started(self) -> None:
             await asyncio.Event().wait()
@@ -393,6 +395,7 @@ async def test_stop_during_the_start_and_during_a_backoff(system: ActorSystem) -
     for ask in asks:
         with pytest.raises(ActorStopped):
             await ask
+    assert "while stopping" not in caplog.text, "a start that is ended for the stop is no failure"
 
 
 @pytest.mark.usefixtures("impatient")

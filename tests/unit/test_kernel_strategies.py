@@ -345,6 +345,30 @@ async def test_an_elder_sibling_serves_until_its_turn_to_leave_comes(system: Act
     assert [entry for entry in family.log if isinstance(entry, str)] == ["flushed", "-c", "-b", "-a", "+a", "+b", "+c"]
 
 
+async def test_an_elder_sibling_that_kills_itself_and_then_raises_has_failed_once(
+    system: ActorSystem, caplog: pytest.LogCaptureFixture
+) -> None:
+    """R-S2: while it waits for its turn to leave; the kill is not still to come."""
+
+    class Twice(Kid):
+        @handles(Fail)
+        async def fail(self, message: Fail) -> None:
+            self.ref.kill("own hand")
+            raise message.error
+
+    family = Family(system, rules(Strategy.ONE_FOR_ALL))
+    a = await family.child("a", Twice)
+    _, c = await family.children("bc")
+    gate = family.plan.leaves["b"] = Gate()
+    c.tell(Fail())
+    await gate.entered.wait()
+    a.tell(Fail())
+    await until(lambda: "/p/a failed with ValueError; it is to be restarted anyway" in caplog.text)
+    gate.open.set()
+    await family.sees("-c -b -a +a +b +c")
+    assert caplog.text.count("/p/a failed with") == 1
+
+
 async def test_a_handler_whose_ask_fails_a_sibling_is_cancelled_when_it_waits(system: ActorSystem) -> None:
     """R-S1: though the sibling ran inside it, before it had a task of its own."""
 
