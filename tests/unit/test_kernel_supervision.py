@@ -855,6 +855,22 @@ async def test_timers_end_as_soon_as_a_restart_is_decided(system: ActorSystem) -
     assert not ref.kin.timers  # type: ignore[attr-defined]  # looked at from inside on purpose
 
 
+async def test_a_timer_that_the_restarting_hook_sets_ends_with_the_instance_that_leaves(system: ActorSystem) -> None:
+    """Nothing of it comes to the new one."""
+
+    class Late(Kid):
+        async def restarting(self, error: BaseException) -> None:
+            self.after(1000, "too late")
+            self.log.append(len(self.ref.kin.timers))  # type: ignore[attr-defined]  # looked at from inside on purpose
+
+    log: list[object] = []
+    ref = system.spawn(Late, log)
+    ref.tell(Fail(ValueError()))
+    assert await ref.ask("up", timeout=1) == "up"
+    assert log == ["born", 1, "born", "up"]
+    assert not ref.kin.timers  # type: ignore[attr-defined]  # looked at from inside on purpose
+
+
 async def test_timers_end_with_the_actor_even_those_set_too_late(system: ActorSystem) -> None:
     """R-T4."""
     ref = system.spawn(Clock, [])
