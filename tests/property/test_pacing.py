@@ -161,3 +161,31 @@ def test_windows_of_peers_that_are_idle_are_forgotten() -> None:
         _enter(pacer, pacer.place((SENDING, (Pace.USER, peer)), 0), peer / 10)
     assert pacer.waiting == 0
     assert len(pacer.windows) < 130
+
+
+def test_windows_that_are_slowed_down_or_let_somebody_in_are_not_forgotten() -> None:
+    """R-X3: however many others come and are idle."""
+    pacer = Pacer({**PACES, Pace.SENDING: (1000, 1.0)}.__getitem__, 1e6)
+    slow: Key = (Pace.USER, -1)
+    about_to: Key = (Pace.USER, -2)
+    pacer.slow_down([slow], 0.0)
+    place = pacer.place((about_to,), 0)
+    assert pacer.enter(place, 0.0)
+    for peer in range(1, 1000):
+        _enter(pacer, pacer.place((SENDING, (Pace.USER, peer)), 0), float(peer))
+    assert len(pacer.windows) < 200
+    assert pacer.window(slow, 1000.0).factor(1000.0) < 0.6
+    pacer.use(place, (about_to,), 1000.0)
+    assert pacer.window(about_to, 1000.0).ready_at(1000.0) == 1001.0
+
+
+def test_the_earliest_is_after_those_that_came_before() -> None:
+    """R-X3: of the same priority or a higher one."""
+    pacer = new_pacer()
+    pacer.slow_down([(Pace.USER, 1)], 0.0)
+    for priority in (0, 1, 1):
+        pacer.enter(pacer.place(((Pace.USER, 1),), priority), 0.0)
+    assert pacer.waiting == 2
+    assert pacer.earliest(pacer.place(((Pace.USER, 1),), 2), 0.0) == 1.0
+    assert pacer.earliest(pacer.place(((Pace.USER, 1),), 1), 0.0) == 3.0
+    assert pacer.earliest(pacer.place(((Pace.USER, 1),), 0), 0.0) == 3.0

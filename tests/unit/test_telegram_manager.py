@@ -10,7 +10,14 @@ from telestage.actors.telegram.book import SessionBook
 from telestage.actors.telegram.manager import ManagerActor
 from telestage.actors.telegram.monitor import MonitorActor
 from telestage.actors.telegram.session import Credentials, SessionActor
-from telestage.messages import PermitGranted, PermitRequest, PermitReturned
+from telestage.messages import (
+    PauseSession,
+    PermitGranted,
+    PermitRequest,
+    PermitReturned,
+    RemoveSession,
+    ResumeSession,
+)
 
 
 class Onwards:
@@ -112,3 +119,14 @@ async def test_with_the_manager_all_permits_end(manager):
     status = board.status().total
     assert (status.granted, status.returned, status.in_use) == (1, 1, 0)
     assert not board.take("a", "second", "sending")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [PauseSession(session="nobody"), ResumeSession(session="nobody"), RemoveSession(session="nobody", timeout=5.0)],
+)
+async def test_there_is_nothing_to_do_to_a_session_that_is_not_there(manager, message):
+    """R-G5: it isn't an error, and the manager goes on."""
+    manager, _ = manager
+    assert await manager.ask(message, timeout=5.0) is False
+    assert await manager.ask(request("first"), timeout=5.0)
