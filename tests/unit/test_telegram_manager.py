@@ -1,6 +1,7 @@
 """The manager by itself: whom it asks, and what becomes of permits that nobody waits for any more."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -130,3 +131,14 @@ async def test_there_is_nothing_to_do_to_a_session_that_is_not_there(manager, me
     manager, _ = manager
     assert await manager.ask(message, timeout=5.0) is False
     assert await manager.ask(request("first"), timeout=5.0)
+
+
+async def test_a_permit_that_the_manager_grants_is_logged(manager, caplog):
+    """R-D4: asked for, granted, returned."""
+    manager, _ = manager
+    with caplog.at_level(logging.DEBUG, logger="telestage.manager"):
+        await manager.ask(request("first"), timeout=5.0)
+        manager.signal(PermitReturned(operation_id="first"))
+        await manager.ask(request("second"), timeout=5.0)
+    words = [" ".join(record.getMessage().split()[:2]) for record in caplog.records]
+    assert words == ["permit asked", "permit granted:", "permit returned:", "permit asked", "permit granted:"]
