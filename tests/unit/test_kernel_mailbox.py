@@ -552,3 +552,19 @@ async def test_no_actor_starves_another_nor_the_loop(system: ActorSystem) -> Non
         await asyncio.sleep(0)
     assert await other.ask("reached", timeout=5) == "reached"
     endless.stop(grace=0)
+
+
+async def test_one_that_arrives_alone_waits_behind_the_rest_of_a_long_batch(system: ActorSystem) -> None:
+    class Prompted(Recorder):
+        @handles(int)
+        def note(self, number: int) -> None:
+            self.log.append(number)
+            if number == 0:
+                self.ref.tell(100)
+
+    log: list[object] = []
+    ref = system.spawn(Prompted, log)
+    for number in range(100):
+        ref.tell(number)
+    await system.idle()
+    assert log == [*range(101)]
