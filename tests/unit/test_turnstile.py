@@ -78,19 +78,26 @@ async def test_a_request_that_waits_in_its_turn_as_the_session_ends_is_not_made(
 
 async def test_only_what_may_be_begun_again_is_held_back() -> None:
     """R-X3: what has written waits in its turn, until the deadline of that."""
-    turnstile = Turnstile("alice", Limits(paces={Pace.SENDING: (1, 0.2), Pace.USER: (9, 1.0)}))
+    turnstile = Turnstile("alice", Limits(paces={Pace.SENDING: (1, 60.0), Pace.USER: (9, 1.0)}))
     await turnstile.admit([send()], None)
     with pytest.raises(HeldBack) as held:
         await turnstile.admit([send()], in_turn(wrote=False))
-    assert 0.0 < held.value.until - time.time() <= 0.2
+    assert 0.0 < held.value.until - time.time() <= 60.0
     late = in_turn(wrote=True)
     late.until = asyncio.get_running_loop().time() + 0.1
     with pytest.raises(PaceTimeout):
         await turnstile.admit([send()], late)
+
+
+async def test_what_may_not_be_begun_again_is_made_when_its_pace_allows() -> None:
+    """R-X3: so is what belongs to no turn."""
+    turnstile = Turnstile("alice", Limits(paces={Pace.SENDING: (1, 0.2), Pace.USER: (9, 1.0)}))
     begun = time.monotonic()
-    await turnstile.admit([send()], in_turn(wrote=True))
     await turnstile.admit([send()], None)
+    await turnstile.admit([send()], in_turn(wrote=True))
     assert time.monotonic() - begun >= 0.2
+    await turnstile.admit([send()], None)
+    assert time.monotonic() - begun >= 0.4
 
 
 async def test_nobody_waits_past_his_deadline_for_one_that_does_nothing() -> None:
